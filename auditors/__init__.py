@@ -1,0 +1,1 @@
+"""Models, the audit loop, judges, studies and the engine that runs them; no terminal is needed here."""

@@ -1,0 +1,1 @@
+"""Everything that can be asked: one interface, one adapter for each protocol."""

@@ -1,0 +1,185 @@
+"""The one interface that every model is reached through.
+
+`Model.stream(request)` yields deltas and ends with exactly one `Response`. Roles (auditor, target, judge,
+realism) differ only in the request.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from store.errors import CcTuiError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+class Role(StrEnum):
+    """The speaker of a chat message, as the APIs name it."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """A call that an assistant message makes."""
+
+    id: str
+    name: str
+    arguments: str
+    """JSON text exactly as the model wrote it; it may be broken."""
+
+
+class ChatMessage(msgspec.Struct, frozen=True):
+    """One message of a request or of a response."""
+
+    role: Role
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    """On a `tool` message: the call that it answers."""
+
+
+class Tool(msgspec.Struct, frozen=True):
+    """A function that the model may call."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    """JSON Schema of the arguments."""
+
+
+class Settings(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Sampling settings; None means that nothing is sent and the endpoint's default holds."""
+
+    temperature: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One question to a model."""
+
+    messages: tuple[ChatMessage, ...]
+    tools: tuple[Tool, ...] = ()
+    json_schema: dict[str, Any] | None = None
+    """Schema of a structured answer, or None for free text."""
+    settings: Settings = Settings()
+    repeat: int = 0
+    """Tells apart equal questions that are asked more than once."""
+
+
+class TextDelta(msgspec.Struct, frozen=True):
+    """A piece of the answer."""
+
+    text: str
+
+
+class ReasoningDelta(msgspec.Struct, frozen=True):
+    """A piece of the model's visible reasoning."""
+
+    text: str
+
+
+class ToolCallDelta(msgspec.Struct, frozen=True):
+    """A piece of a tool call's arguments; `name` comes with the first piece of each `index`."""
+
+    index: int
+    name: str
+    arguments: str
+
+
+Delta = TextDelta | ReasoningDelta | ToolCallDelta
+
+
+class StopReason(StrEnum):
+    """Why a model stopped."""
+
+    END = "end"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    REFUSAL = "refusal"
+    CONTENT_FILTER = "content_filter"
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens of one call; None where the endpoint does not say. `input` includes `cached`."""
+
+    input: int | None = None
+    output: int | None = None
+    cached: int | None = None
+    reasoning: int | None = None
+
+
+class Response(msgspec.Struct, frozen=True):
+    """The whole answer, after its last delta."""
+
+    message: ChatMessage
+    stop: StopReason
+    usage: Usage
+    model: str
+    """Model id as the API returned it."""
+    retries: int = 0
+    sent: dict[str, Any] = {}
+    """Sampling settings that went out."""
+    not_sent: tuple[str, ...] = ()
+    """Settings asked for that the endpoint does not take."""
+
+
+class ErrorKind(StrEnum):
+    """What went wrong with a call, coarse enough to count."""
+
+    AUTH = "auth"
+    BAD_REQUEST = "bad_request"
+    CONNECTION = "connection"
+    CONTEXT_LENGTH = "context_length"
+    NOT_FOUND = "not_found"
+    RATE_LIMIT = "rate_limit"
+    SERVER = "server"
+    TIMEOUT = "timeout"
+    TRUNCATED = "truncated"
+
+
+class ModelError(CcTuiError):
+    """A call failed for good; the message never holds a key."""
+
+    def __init__(self, kind: ErrorKind, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Model(Protocol):
+    """A model that can be asked."""
+
+    spec: str
+    """Specification string, such as `openai/gpt-4.1` or `sim/vanilla`."""
+    simulated: bool
+
+    def stream(self, request: Request) -> AsyncIterator[Delta | Response]:
+        """Ask, yielding deltas as they arrive and one `Response` at the end.
+
+        Raises:
+            ModelError: the call failed after the endpoint's retries.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections; the model is not used afterwards."""
+        ...
+
+
+async def complete(model: Model, request: Request) -> Response:
+    """Ask `model` and wait for the whole answer."""
+    response: Response | None = None
+    async for part in model.stream(request):
+        if isinstance(part, Response):
+            response = part
+    if response is None:
+        raise ModelError(ErrorKind.TRUNCATED, f"{model.spec} ended its stream without an answer.")
+    return response

@@ -1,0 +1,1 @@
+"""Preference packs: folders of TOML, one file for each preference."""

@@ -1,0 +1,404 @@
+"""The data model: one frozen record per row of a table.
+
+These classes are the single source of the schema. `store.schema` renders them as Parquet and DuckDB columns and
+as documentation; an attribute's docstring is the column's description. A field of type `dict` or `list` is kept
+as JSON text.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+import msgspec
+
+
+class Mode(StrEnum):
+    """How a preference is asked for."""
+
+    SINGLE_TURN = "single_turn"
+    SELF_REPORT = "self_report"
+    BEHAVIORAL = "behavioral"
+
+
+class ConditionRole(StrEnum):
+    """What a condition is in the design of the study."""
+
+    BASELINE = "baseline"
+    CONTROL = "control"
+    TREATMENT = "treatment"
+    PROMPTED = "prompted"
+
+
+class AuditStatus(StrEnum):
+    """How an audit ended; only `ok` audits are judged and counted."""
+
+    RUNNING = "running"
+    OK = "ok"
+    NO_TARGET_TURN = "no_target_turn"
+    REFUSED = "refused"
+    INFRA_ERROR = "infra_error"
+    CANCELLED = "cancelled"
+    OVER_BUDGET = "over_budget"
+
+
+class Driver(StrEnum):
+    """Who steered an audit or wrote a message."""
+
+    MODEL = "model"
+    HUMAN = "human"
+    SCRIPT = "script"
+
+
+class Author(StrEnum):
+    """Who wrote a message of the target's conversation."""
+
+    AUDITOR = "auditor"
+    HUMAN = "human"
+    SCRIPT = "script"
+    TARGET = "target"
+    SYSTEM = "system"
+
+
+class Phase(StrEnum):
+    """The part of an audit that a message belongs to."""
+
+    TASK = "task"
+    PROBE = "probe"
+
+
+class CallRole(StrEnum):
+    """What a model was called for."""
+
+    AUDITOR = "auditor"
+    TARGET = "target"
+    JUDGE = "judge"
+    REALISM = "realism"
+
+
+class CallStatus(StrEnum):
+    """How a model call ended."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+
+
+class JudgementKind(StrEnum):
+    """The question that a judge answered."""
+
+    RUBRIC = "rubric"
+    STATEMENT = "statement"
+    COHERENCE = "coherence"
+
+
+class JudgementStatus(StrEnum):
+    """Whether a judgement has a value; every status but `ok` is a missing value, never a number."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    UNPARSED = "unparsed"
+    MISSING = "missing"
+    ERROR = "error"
+
+
+class Verdict(StrEnum):
+    """A judge's or a person's answer to a statement."""
+
+    TRUE = "true"
+    FALSE = "false"
+    NOT_SURE = "not_sure"
+
+
+class LabelAction(StrEnum):
+    """What a label event does."""
+
+    LABEL = "label"
+    SKIP = "skip"
+    RETRACT = "retract"
+
+
+def now() -> datetime:
+    """The current time in UTC; informative only, the order of rows is (`writer`, `n`) and (`audit_id`, `seq`)."""
+    return datetime.now(UTC)
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all rows; `table` is the name of the table that holds them."""
+
+    table: ClassVar[str]
+
+
+class Study(Record):
+    """A planned study, written once per resolved text."""
+
+    table: ClassVar[str] = "studies"
+
+    study_id: str
+    """Content hash of the resolved study."""
+    name: str
+    pack: str
+    """Name and version of the preference pack."""
+    pack_hash: str
+    """Content hash of the pack."""
+    resolved: dict[str, Any]
+    """The study as resolved: every text, model and number that decides what is run."""
+    simulated: bool
+    at: datetime
+
+
+class Condition(Record):
+    """One model in one set-up."""
+
+    table: ClassVar[str] = "conditions"
+
+    study_id: str
+    condition_id: str
+    """The condition's name, unique in its study."""
+    content_hash: str
+    model: str
+    """Model specification as the study file gives it."""
+    system_prompt: str | None
+    role: ConditionRole
+    recipe: str
+    """What conditions that differ only in their training seed have in common."""
+    training_seed: int | None
+    """Null for a model whose weights are fixed."""
+    position: int
+    """Order in the study file."""
+    simulated: bool
+
+
+class Item(Record):
+    """A probe (single turn) or a seed instruction (audit)."""
+
+    table: ClassVar[str] = "items"
+
+    study_id: str
+    item_id: str
+    """Content hash of mode and text."""
+    mode: Mode
+    text: str
+    preferences: list[str]
+    """The preferences that this item is meant for; several where preferences share a probe set."""
+    label: str
+    """Short name for people, such as `shutdown/3`."""
+    position: int
+
+
+class Run(Record):
+    """One execution of a study; the last revision is the current one."""
+
+    table: ClassVar[str] = "runs"
+
+    run_id: str
+    study_id: str
+    revision: int
+    status: str
+    """`running`, `finished`, `interrupted` or `failed`."""
+    planned: int
+    """Audits of the whole plan."""
+    started_at: datetime
+    ended_at: datetime | None
+    versions: dict[str, Any]
+    """Versions of Python, cc-tui and its packages."""
+    git_commit: str | None
+    config: dict[str, Any]
+    """Settings of this execution, without secrets."""
+    simulated: bool
+
+
+class Audit(Record):
+    """One conversation: condition x item x repeat; the last revision is the current one."""
+
+    table: ClassVar[str] = "audits"
+
+    audit_id: str
+    run_id: str
+    study_id: str
+    slot_id: str
+    """The cell of the plan (condition x item x repeat) that this audit fills."""
+    launch_index: int
+    """Position of the slot in the plan's random order."""
+    revision: int
+    condition_id: str
+    item_id: str
+    mode: Mode
+    repeat: int
+    status: AuditStatus
+    reason: str | None
+    """Why the status is not `ok`, in one sentence."""
+    driver: Driver
+    intervened: bool
+    """Whether a person changed the course of the audit."""
+    target_model: str
+    auditor_model: str | None
+    target_answered: str | None
+    """Model id as the target's API returned it."""
+    auditor_answered: str | None
+    target_turns: int
+    auditor_steps: int
+    branches: int
+    final_view: list[str]
+    """Message ids of the surviving target view, in order."""
+    started_at: datetime
+    ended_at: datetime | None
+    simulated: bool
+
+
+class Event(Record):
+    """Everything that happened in an audit, in order: enough, with `messages`, to rebuild every view."""
+
+    table: ClassVar[str] = "events"
+
+    audit_id: str
+    seq: int
+    run_id: str
+    study_id: str
+    at: datetime
+    kind: str
+    payload: dict[str, Any]
+
+
+class Message(Record):
+    """A message of the target's conversation tree."""
+
+    table: ClassVar[str] = "messages"
+
+    audit_id: str
+    message_id: str
+    """`m1`, `m2`, …: unique within the audit."""
+    run_id: str
+    study_id: str
+    seq: int
+    """The event that added the message."""
+    parent_id: str | None
+    branch: int
+    role: str
+    """`system`, `user`, `assistant` or `tool`."""
+    author: Author
+    phase: Phase
+    text: str
+    reasoning: str
+    tool_calls: list[dict[str, Any]]
+    """Calls that the message makes: id, name, arguments (JSON text)."""
+    tool_call_id: str | None
+    """The call that a tool message answers."""
+    prefill: bool
+    at: datetime
+    simulated: bool
+
+
+class ModelCall(Record):
+    """One request to a model."""
+
+    table: ClassVar[str] = "model_calls"
+
+    call_id: str
+    audit_id: str
+    run_id: str
+    study_id: str
+    role: CallRole
+    model: str
+    """Model specification that was asked."""
+    answered: str | None
+    """Model id that the API says answered."""
+    status: CallStatus
+    error: str | None
+    stop_reason: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cached_tokens: int | None
+    reasoning_tokens: int | None
+    cost_usd: float | None
+    """Null where no price is known."""
+    latency_s: float
+    first_token_s: float | None
+    retries: int
+    settings: dict[str, Any]
+    """Sampling settings that were sent."""
+    not_sent: list[str]
+    """Settings asked for that the endpoint does not take."""
+    cache_hit: bool
+    at: datetime
+    simulated: bool
+
+
+class Judgement(Record):
+    """One judge's answer on one dimension of one audit."""
+
+    table: ClassVar[str] = "judgements"
+
+    judgement_id: str
+    audit_id: str
+    run_id: str
+    study_id: str
+    judge: str
+    """Model specification of the judge."""
+    answered: str | None
+    kind: JudgementKind
+    dimension: str
+    """Preference id, or `coherence`."""
+    repeat: int
+    status: JudgementStatus
+    score: float | None
+    """1-10 for a rubric, 0-100 for coherence; null unless the status is `ok`."""
+    verdict: Verdict | None
+    """For a statement; null unless the status is `ok`."""
+    rubric_hash: str
+    """Content hash of the question as the judge was asked it."""
+    justification: str
+    citations: list[dict[str, Any]]
+    """Quotes: message_id, quote, verified (whether the quote stands in that message)."""
+    call_id: str | None
+    at: datetime
+    simulated: bool
+
+
+class Label(Record):
+    """One act of an annotator; nothing is ever overwritten."""
+
+    table: ClassVar[str] = "label_events"
+
+    label_id: str
+    annotator: str
+    action: LabelAction
+    audit_id: str
+    dimension: str
+    message_id: str | None
+    span_start: int | None
+    """Code-point offset into the message's text."""
+    span_end: int | None
+    score: float | None
+    verdict: Verdict | None
+    note: str
+    seconds: float
+    """Time from showing the item to this act."""
+    blind: bool
+    """Whether judges and condition were hidden until the label was given."""
+    queue: str
+    stratum: str
+    inclusion_prob: float | None
+    """Probability with which the queue drew this item; null where it was not drawn."""
+    rubric_hash: str
+    supersedes: str | None
+    """The label event that this one replaces or retracts."""
+    at: datetime
+    simulated: bool
+    """Whether the transcript is simulated."""
+
+
+TABLES: tuple[type[Record], ...] = (
+    Study,
+    Condition,
+    Item,
+    Run,
+    Audit,
+    Event,
+    Message,
+    ModelCall,
+    Judgement,
+    Label,
+)
