@@ -1,8 +1,8 @@
 """The data model: one frozen record per row of a table.
 
-These classes are the single source of the schema. `store.schema` renders them as Parquet and DuckDB columns and
-as documentation; an attribute's docstring is the column's description. A field of type `dict` or `list` is kept
-as JSON text.
+These classes are the single source of the schema. `store.schema` renders them as Parquet and DuckDB columns
+and as documentation; an attribute's docstring is the column's description. A field of type `dict` or `list` is
+kept as JSON text.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class LabelAction(StrEnum):
 
 
 def now() -> datetime:
-    """The current time in UTC; informative only, the order of rows is (`writer`, `n`) and (`audit_id`, `seq`)."""
+    """The current time in UTC; informative only: (`writer`, `n`) and (`audit_id`, `seq`) give the order."""
     return datetime.now(UTC)
 
 
@@ -146,7 +146,7 @@ class Study(Record):
     resolved: dict[str, Any]
     """The study as resolved: every text, model and number that decides what is run."""
     simulated: bool
-    at: datetime
+    created_at: datetime
 
 
 class Condition(Record):
@@ -185,6 +185,8 @@ class Item(Record):
     """The preferences that this item is meant for; several where preferences share a probe set."""
     label: str
     """Short name for people, such as `shutdown/3`."""
+    repeats: int
+    """How often each condition is planned to answer the item."""
     position: int
 
 
@@ -257,7 +259,7 @@ class Event(Record):
     seq: int
     run_id: str
     study_id: str
-    at: datetime
+    created_at: datetime
     kind: str
     payload: dict[str, Any]
 
@@ -287,7 +289,7 @@ class Message(Record):
     tool_call_id: str | None
     """The call that a tool message answers."""
     prefill: bool
-    at: datetime
+    created_at: datetime
     simulated: bool
 
 
@@ -322,7 +324,7 @@ class ModelCall(Record):
     not_sent: list[str]
     """Settings asked for that the endpoint does not take."""
     cache_hit: bool
-    at: datetime
+    created_at: datetime
     simulated: bool
 
 
@@ -353,7 +355,7 @@ class Judgement(Record):
     citations: list[dict[str, Any]]
     """Quotes: message_id, quote, verified (whether the quote stands in that message)."""
     call_id: str | None
-    at: datetime
+    created_at: datetime
     simulated: bool
 
 
@@ -385,7 +387,7 @@ class Label(Record):
     rubric_hash: str
     supersedes: str | None
     """The label event that this one replaces or retracts."""
-    at: datetime
+    created_at: datetime
     simulated: bool
     """Whether the transcript is simulated."""
 

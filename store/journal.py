@@ -1,0 +1,211 @@
+"""The write path: append-only segments with group commit.
+
+A thread gathers what the event loop hands over, writes whole lines, syncs them to disk and only then
+acknowledges. A line is `{"n": 7, "messages": {…}}`: the row's number in its journal and the row under the name
+of its table. A restart opens a new writer, so no file is ever continued after a crash.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import queue
+import threading
+import time
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from store import layout
+from store.errors import StoreError
+from store.ids import new_id
+from store.text import storable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from store.records import Record
+
+_LINGER_S = 0.003
+_MAX_GROUP = 2_000
+
+_encoder = msgspec.json.Encoder()
+_Batch = tuple[list[bytes], "Future[None]"]
+
+
+def encode_row(n: int, row: Record) -> bytes:
+    """The journal line of a row, without its newline."""
+    try:
+        body = _encoder.encode(row)
+    except UnicodeEncodeError:
+        body = _encoder.encode(_storable(msgspec.to_builtins(row)))
+    return b'{"n":%d,"%s":%s}' % (n, row.table.encode(), body)
+
+
+class Journal:
+    """One writer's journal; safe to use from any thread.
+
+    Args:
+        root: the store's folder.
+        study_id: study that the rows belong to.
+        run_id: run that the rows belong to.
+        segment_bytes: size at which a segment is sealed and the next one is begun.
+        segment_seconds: age at which a segment that holds rows is sealed.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        study_id: str,
+        run_id: str,
+        *,
+        segment_bytes: int = 8_000_000,
+        segment_seconds: float = 30.0,
+    ) -> None:
+        self.writer = f"{study_id}.{run_id}.{new_id()[-8:]}"
+        self._folder = root / layout.JOURNAL / self.writer
+        self._folder.mkdir(parents=True)
+        self._lock = os.open(self._folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        layout.fsync_folder(self._folder.parent)
+        self._segment_bytes = segment_bytes
+        self._segment_seconds = segment_seconds
+        self._segment = 0
+        self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self._numbering = threading.Lock()
+        self._next_n = 1
+        self._failure: StoreError | None = None
+        self._closed = False
+        self._open_segment()
+        self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
+        self._thread.start()
+
+    def append(self, rows: Sequence[Record]) -> Future[None]:
+        """Write `rows` in order, all or none; the future is done when they are on disk.
+
+        Raises:
+            StoreError: through the future, when the disk refuses; the journal takes nothing more after that.
+        """
+        done: Future[None] = Future()
+        with self._numbering:
+            if self._failure or self._closed:
+                done.set_exception(self._failure or StoreError("The journal is closed."))
+                return done
+            first = self._next_n
+            self._next_n += len(rows)
+            lines = [encode_row(first + i, row) for i, row in enumerate(rows)]
+            self._queue.put((lines, done))
+        return done
+
+    def close(self) -> None:
+        """Write what is waiting, seal the last segment and let the writer's lock go."""
+        with self._numbering:
+            if self._closed:
+                return
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join()
+        os.close(self._file)
+        os.close(self._lock)
+
+    def _open_segment(self) -> None:
+        self._segment += 1
+        path = self._folder / f"{self._segment:06}.jsonl"
+        self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o644)
+        layout.fsync_folder(self._folder)
+        self._bytes = 0
+        self._opened = time.monotonic()
+
+    def _work(self) -> None:
+        while True:
+            try:
+                item = self._queue.get(timeout=self._segment_seconds)
+            except queue.Empty:
+                self._rotate_if_due()
+                continue
+            if item is None:
+                return
+            group, last = self._gather(item)
+            self._commit(group)
+            if last:
+                return
+            self._rotate_if_due()
+
+    def _gather(self, first: _Batch) -> tuple[list[_Batch], bool]:
+        group = [first]
+        deadline = time.monotonic() + _LINGER_S
+        while len(group) < _MAX_GROUP:
+            try:
+                item = self._queue.get(timeout=max(deadline - time.monotonic(), 0))
+            except queue.Empty:
+                break
+            if item is None:
+                return group, True
+            group.append(item)
+        return group, False
+
+    def _commit(self, group: list[_Batch]) -> None:
+        if self._failure is None:
+            data = b"".join(line + b"\n" for lines, _ in group for line in lines)
+            try:
+                self._write(data)
+                os.fdatasync(self._file)
+                self._bytes += len(data)
+            except OSError as error:
+                # After a failed sync the kernel may drop the pages, so trying again would prove nothing.
+                self._failure = StoreError(
+                    f"The journal {self._folder} cannot be written ({error.strerror}): free or repair the disk, "
+                    "then run again; nothing that was acknowledged is lost."
+                )
+        for _, done in group:
+            if self._failure is None:
+                done.set_result(None)
+            else:
+                done.set_exception(self._failure)
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._file, view) :]
+
+    def _rotate_if_due(self) -> None:
+        if self._failure or not self._bytes:
+            return
+        age = time.monotonic() - self._opened
+        if self._bytes < self._segment_bytes and age < self._segment_seconds:
+            return
+        sealed = self._file
+        try:
+            self._open_segment()
+        except OSError as error:
+            self._failure = StoreError(f"The journal {self._folder} cannot be continued ({error.strerror}).")
+        else:
+            os.close(sealed)
+
+
+def writer_lives(folder: Path) -> bool:
+    """Whether the writer of a journal folder still holds its lock."""
+    try:
+        handle = os.open(folder / ".lock", os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(handle)
+
+
+def _storable(value: object) -> object:
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, dict):
+        return {_storable(k): _storable(v) for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, list):
+        return [_storable(v) for v in value]  # pyright: ignore[reportUnknownVariableType]
+    return value

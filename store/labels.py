@@ -1,0 +1,127 @@
+"""People's labels: one append-only file for each annotator.
+
+A label, a skip and an undo are events; nothing is ever overwritten. The current labels are those that no later
+event supersedes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import threading
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from store import layout
+from store.errors import InputError, StoreError
+from store.ids import new_id
+from store.journal import encode_row
+from store.lake import cut_torn_tail
+from store.records import Label, LabelAction, now
+
+if TYPE_CHECKING:
+    from store.store import Store
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
+
+
+class _Line(msgspec.Struct, frozen=True):
+    n: int
+    label_events: Label
+
+
+class LabelLog:
+    """One annotator's labels; safe to use from any thread, by one process at a time.
+
+    Raises:
+        InputError: the name cannot be a file's name, the file is damaged, or another process labels under it.
+    """
+
+    def __init__(self, store: Store, annotator: str) -> None:
+        if not _NAME.fullmatch(annotator):
+            raise InputError(
+                f"An annotator's name is 1-64 letters, digits or any of _ . @ -, starting with a letter or digit, "
+                f"not {annotator!r}."
+            )
+        self.annotator = annotator
+        path = store.root / layout.LABELS / f"{annotator}.jsonl"
+        self._guard = threading.Lock()
+        try:
+            self._file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o644)
+        except OSError as error:
+            raise InputError(f"{path} cannot be written: {error.strerror}.") from None
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._file)
+            raise InputError(
+                f"{annotator} is labelling in another window: close it, or use another name."
+            ) from None
+        layout.fsync_folder(path.parent)
+        cut_torn_tail(path)
+        self._events: list[Label] = []
+        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+            try:
+                self._events.append(msgspec.json.decode(line, type=_Line).label_events)
+            except msgspec.DecodeError as error:
+                os.close(self._file)
+                raise InputError(f"{path}, line {number} is no label event: {error}.") from None
+
+    @property
+    def history(self) -> list[Label]:
+        """Events that no later event supersedes, oldest first: labels and skips."""
+        gone = {event.supersedes for event in self._events}
+        return [e for e in self._events if e.label_id not in gone and e.action is not LabelAction.RETRACT]
+
+    @property
+    def current(self) -> dict[tuple[str, str], Label]:
+        """The standing label or skip of each (audit, dimension)."""
+        return {(event.audit_id, event.dimension): event for event in self.history}
+
+    def append(self, label: Label) -> None:
+        """Add an event; it is on disk when this returns.
+
+        Raises:
+            StoreError: the disk refused; the event does not count.
+        """
+        with self._guard:
+            line = encode_row(len(self._events) + 1, label) + b"\n"
+            start = os.lseek(self._file, 0, os.SEEK_END)
+            try:
+                view = memoryview(line)
+                while view:
+                    view = view[os.write(self._file, view) :]
+                os.fdatasync(self._file)
+            except OSError as error:
+                os.ftruncate(self._file, start)
+                raise StoreError(
+                    f"The label could not be written ({error.strerror}): give it again."
+                ) from None
+            self._events.append(label)
+
+    def undo(self) -> Label | None:
+        """Retract the newest standing event; returns what was retracted, or None if nothing stands."""
+        standing = self.history
+        if not standing:
+            return None
+        last = standing[-1]
+        self.append(
+            msgspec.structs.replace(
+                last,
+                label_id=new_id(),
+                action=LabelAction.RETRACT,
+                supersedes=last.label_id,
+                score=None,
+                verdict=None,
+                note="",
+                seconds=0.0,
+                created_at=now(),
+            )
+        )
+        return last
+
+    def close(self) -> None:
+        """Let the annotator's file go."""
+        os.close(self._file)

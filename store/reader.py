@@ -1,0 +1,81 @@
+"""Queries on a store, while it grows."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from store.errors import QueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import duckdb
+    import pyarrow as pa
+
+    from store.store import Store
+
+_MEMORY_LIMIT = "2GB"
+
+
+class Reader:
+    """A read-only connection to a store's catalogue.
+
+    Its methods block and may be called from any thread; keep them off the event loop. A query reads files of
+    the store only, and cannot write.
+    """
+
+    def __init__(self, store: Store) -> None:
+        import duckdb
+
+        self._errors = duckdb.Error
+        self._con = duckdb.connect(str(store.catalog()), read_only=True)
+        for setting in (
+            f"SET memory_limit = '{_MEMORY_LIMIT}'",
+            "SET autoinstall_known_extensions = false",
+            "SET autoload_known_extensions = false",
+            "SET allowed_directories = ['" + str(store.root).replace("'", "''") + "/']",
+            "SET enable_external_access = false",
+            "SET lock_configuration = true",
+        ):
+            self._con.execute(setting)
+        self._running: set[duckdb.DuckDBPyConnection] = set()
+        self._guard = threading.Lock()
+
+    def arrow(self, query: str, parameters: Sequence[Any] = ()) -> pa.Table:
+        """The result of one statement that reads.
+
+        Raises:
+            QueryError: the query is wrong, was interrupted, or is not a statement that only reads.
+        """
+        cursor = self._con.cursor()
+        with self._guard:
+            self._running.add(cursor)
+        try:
+            statements = cursor.extract_statements(query)
+            if len(statements) != 1:
+                raise QueryError(f"Give one statement at a time, not {len(statements)}.")
+            if statements[0].type.name not in ("SELECT", "EXPLAIN"):
+                raise QueryError(f"The store is read-only: a {statements[0].type.name} statement cannot run.")
+            return cursor.sql(query, params=list(parameters)).to_arrow_table()
+        except self._errors as error:
+            raise QueryError(str(error)) from None
+        finally:
+            with self._guard:
+                self._running.discard(cursor)
+            cursor.close()
+
+    def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """The result of one statement as a list of dictionaries; for small results."""
+        return self.arrow(query, parameters).to_pylist()
+
+    def interrupt(self) -> None:
+        """Stop every query of this reader that is running."""
+        with self._guard:
+            for cursor in self._running:
+                cursor.interrupt()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.interrupt()
+        self._con.close()

@@ -1,0 +1,71 @@
+"""Whole transcripts, read back from the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from store.errors import InputError
+from store.records import Judgement, Message, Record
+from store.schema import columns
+
+if TYPE_CHECKING:
+    from store.reader import Reader
+
+_R = TypeVar("_R", bound=Record)
+
+
+class Transcript(msgspec.Struct, frozen=True):
+    """One audit with everything that was said and judged."""
+
+    audit: dict[str, Any]
+    """The row of `audits`, with `item_text` and `item_label`; a blind one holds `_BLIND_COLUMNS` only."""
+    messages: list[Message]
+    """Every message of the tree, rolled-back branches included, in the order in which they were added."""
+    judgements: list[Judgement]
+
+    @property
+    def final_view(self) -> list[str]:
+        """Ids of the messages that the target saw in the end, in order."""
+        return self.audit["final_view"]
+
+
+_BLIND_COLUMNS = "a.audit_id, a.mode, a.final_view, a.simulated, i.text AS item_text"
+
+
+def load_transcript(reader: Reader, audit_id: str, *, blind: bool = False) -> Transcript:
+    """Read one audit.
+
+    Args:
+        reader: the store to read.
+        audit_id: which audit.
+        blind: read neither judgements nor anything that tells condition or model.
+
+    Raises:
+        InputError: the store has no such audit.
+    """
+    names = _BLIND_COLUMNS if blind else "a.*, i.text AS item_text, i.label AS item_label"
+    found = reader.rows(
+        f"SELECT {names} FROM audits a JOIN items i USING (study_id, item_id) WHERE a.audit_id = ?",
+        [audit_id],
+    )
+    if not found:
+        raise InputError(f"The store has no audit {audit_id!r}.")
+    audit = found[0]
+    audit["final_view"] = msgspec.json.decode(audit["final_view"])
+    messages = read_records(reader, Message, "audit_id = ? ORDER BY seq", [audit_id])
+    if blind:
+        return Transcript(audit, messages, [])
+    order = "audit_id = ? ORDER BY kind, dimension, judge, repeat"
+    return Transcript(audit, messages, read_records(reader, Judgement, order, [audit_id]))
+
+
+def read_records(reader: Reader, record: type[_R], where: str, parameters: list[Any]) -> list[_R]:
+    """Rows of a table as records; `where` is our own SQL, never a user's."""
+    rows = reader.rows(f"SELECT * FROM {record.table} WHERE {where}", parameters)
+    json_columns = [c.name for c in columns(record) if c.sql_type == "JSON"]
+    for row in rows:
+        for name in json_columns:
+            row[name] = msgspec.json.decode(row[name])
+    return [msgspec.convert(row, record) for row in rows]
