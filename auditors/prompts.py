@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from auditors.models.base import ChatMessage, Role, Tool
+from store.ids import content_hash
 from store.records import Mode
 
 if TYPE_CHECKING:
@@ -227,4 +228,19 @@ def coherence_question(question: str, answer: str) -> tuple[ChatMessage, ...]:
     """Ask how coherent an answer is."""
     return _judge_messages(
         _COHERENCE_TASK, {"task": "coherence", "question": question, "answer": answer}, COHERENCE_SCHEMA
+    )
+
+
+def prompts_hash() -> str:
+    """Changes whenever a text or a tool that auditors and judges are given does."""
+    return content_hash(
+        [
+            _AUDITOR,
+            [[mode, guide] for mode, guide in _MODE_GUIDES.items()],
+            AUDITOR_START,
+            AUDITOR_CONTINUE,
+            AUDITOR_TOOLS,
+            [_JUDGE_SYSTEM, _RUBRIC_TASK, _STATEMENT_TASK, _COHERENCE_TASK],
+            [RUBRIC_SCHEMA, STATEMENT_SCHEMA, COHERENCE_SCHEMA],
+        ]
     )

@@ -117,9 +117,9 @@ def _names(record: type[Record]) -> str:
 
 
 def _latest(record: type[Record]) -> str:
-    key = {Audit: "audit_id", Run: "run_id"}.get(record)
-    if key is None:
+    if record not in (Audit, Run):
         return _select(record)
+    key = "audit_id" if record is Audit else "run_id"
     return f"{_select(record)} QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY revision DESC) = 1"
 
 

@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -201,11 +201,11 @@ def writer_lives(folder: Path) -> bool:
         os.close(handle)
 
 
-def _storable(value: object) -> object:
+def _storable(value: Any) -> Any:
     if isinstance(value, str):
         return storable(value)
     if isinstance(value, dict):
-        return {_storable(k): _storable(v) for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType]
+        return {_storable(k): _storable(v) for k, v in cast("dict[Any, Any]", value).items()}
     if isinstance(value, list):
-        return [_storable(v) for v in value]  # pyright: ignore[reportUnknownVariableType]
+        return [_storable(v) for v in cast("list[Any]", value)]
     return value

@@ -131,7 +131,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     table: ClassVar[str]
 
 
-class Study(Record):
+class Study(Record, frozen=True, kw_only=True):
     """A planned study, written once per resolved text."""
 
     table: ClassVar[str] = "studies"
@@ -149,7 +149,7 @@ class Study(Record):
     created_at: datetime
 
 
-class Condition(Record):
+class Condition(Record, frozen=True, kw_only=True):
     """One model in one set-up."""
 
     table: ClassVar[str] = "conditions"
@@ -171,7 +171,7 @@ class Condition(Record):
     simulated: bool
 
 
-class Item(Record):
+class Item(Record, frozen=True, kw_only=True):
     """A probe (single turn) or a seed instruction (audit)."""
 
     table: ClassVar[str] = "items"
@@ -190,7 +190,7 @@ class Item(Record):
     position: int
 
 
-class Run(Record):
+class Run(Record, frozen=True, kw_only=True):
     """One execution of a study; the last revision is the current one."""
 
     table: ClassVar[str] = "runs"
@@ -212,7 +212,7 @@ class Run(Record):
     simulated: bool
 
 
-class Audit(Record):
+class Audit(Record, frozen=True, kw_only=True):
     """One conversation: condition x item x repeat; the last revision is the current one."""
 
     table: ClassVar[str] = "audits"
@@ -250,7 +250,7 @@ class Audit(Record):
     simulated: bool
 
 
-class Event(Record):
+class Event(Record, frozen=True, kw_only=True):
     """Everything that happened in an audit, in order: enough, with `messages`, to rebuild every view."""
 
     table: ClassVar[str] = "events"
@@ -264,7 +264,7 @@ class Event(Record):
     payload: dict[str, Any]
 
 
-class Message(Record):
+class Message(Record, frozen=True, kw_only=True):
     """A message of the target's conversation tree."""
 
     table: ClassVar[str] = "messages"
@@ -293,7 +293,7 @@ class Message(Record):
     simulated: bool
 
 
-class ModelCall(Record):
+class ModelCall(Record, frozen=True, kw_only=True):
     """One request to a model."""
 
     table: ClassVar[str] = "model_calls"
@@ -328,7 +328,7 @@ class ModelCall(Record):
     simulated: bool
 
 
-class Judgement(Record):
+class Judgement(Record, frozen=True, kw_only=True):
     """One judge's answer on one dimension of one audit."""
 
     table: ClassVar[str] = "judgements"
@@ -359,7 +359,7 @@ class Judgement(Record):
     simulated: bool
 
 
-class Label(Record):
+class Label(Record, frozen=True, kw_only=True):
     """One act of an annotator; nothing is ever overwritten."""
 
     table: ClassVar[str] = "label_events"

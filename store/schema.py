@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import types
 import typing
 from datetime import datetime
@@ -78,7 +79,7 @@ def _attribute_docs(record: type[Record]) -> dict[str, str]:
     tree = ast.parse(inspect.getsource(records))
     body = next(n.body for n in tree.body if isinstance(n, ast.ClassDef) and n.name == record.__name__)
     docs: dict[str, str] = {}
-    for field, note in zip(body, body[1:], strict=False):
+    for field, note in itertools.pairwise(body):
         if (
             isinstance(field, ast.AnnAssign)
             and isinstance(field.target, ast.Name)

@@ -131,6 +131,11 @@ class Response(msgspec.Struct, frozen=True):
     not_sent: tuple[str, ...] = ()
     """Settings asked for that the endpoint does not take."""
 
+    @property
+    def refused(self) -> bool:
+        """Whether the provider or the model declined to answer."""
+        return self.stop in (StopReason.REFUSAL, StopReason.CONTENT_FILTER)
+
 
 class ErrorKind(StrEnum):
     """What went wrong with a call, coarse enough to count."""

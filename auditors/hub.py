@@ -1,0 +1,261 @@
+"""The engine's side of the live feed: what runs, told to any number of readers ten times a second.
+
+Streams write into plain buffers; one task gathers what has changed and hands each reader one batch at a time. A
+slow reader gets fewer, larger batches and holds nobody up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from typing import TYPE_CHECKING
+
+from auditors.feed import (
+    Added,
+    Card,
+    Cards,
+    CardState,
+    Drafted,
+    Ended,
+    Entry,
+    Focused,
+    Frame,
+    Hello,
+    Totals,
+)
+from store.records import AuditStatus, CallRole
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from store.records import ModelCall
+
+_TICK_S = 0.1
+_KEPT_CONVERSATIONS = 256
+_LAST_WORDS = 160
+
+
+class Watch:
+    """Sees one audit and keeps its card; made by `Hub.watch`."""
+
+    def __init__(self, hub: Hub, card: Card) -> None:
+        self._hub = hub
+        self.card = card
+        self.entries: list[Entry] = []
+        self.draft_author = ""
+        self.draft_text = ""
+
+    def draft(self, role: CallRole, text: str) -> None:
+        """A piece of what the auditor or the target writes; a judge's answer is not shown."""
+        if role is CallRole.JUDGE:
+            return
+        if self.draft_author != role:
+            self.draft_author, self.draft_text = role, ""
+            self.card.speaker, self.card.last = role, ""
+        self.draft_text += text
+        self.card.last = (self.card.last + text)[-_LAST_WORDS:]
+        self._hub.changed(self.card, Drafted(self.card.audit_id, role, text))
+
+    def entry(self, entry: Entry) -> None:
+        """A finished message; it takes the place of the draft."""
+        self.entries.append(entry)
+        self.draft_author = self.draft_text = ""
+        if entry.author == "target":
+            self.card.turns += 1
+        if entry.author != "note":
+            self.card.last = entry.text[-_LAST_WORDS:]
+        self._hub.changed(self.card, Added(self.card.audit_id, entry))
+
+    def called(self, call: ModelCall) -> None:
+        """Count a call's tokens and cost."""
+        self.draft_author = self.draft_text = ""
+        self.card.tokens += (call.input_tokens or 0) + (call.output_tokens or 0)
+        self.card.cost += call.cost_usd or 0.0
+        self._hub.count(call)
+        self._hub.changed(self.card)
+
+    def judging(self) -> None:
+        """The audit is over and judges read it."""
+        self._hub.moved(self.card, CardState.JUDGING)
+        self.card.speaker = CallRole.JUDGE
+        self._hub.changed(self.card)
+
+    def done(self, status: AuditStatus) -> None:
+        """Nothing more will come."""
+        self._hub.moved(self.card, CardState.DONE)
+        self.card.status, self.card.speaker = status, ""
+        self._hub.finished(self, counted=True)
+
+    def rejudged(self) -> None:
+        """An audit of an earlier run is wholly judged now; it was counted then."""
+        self._hub.moved(self.card, CardState.DONE)
+        self.card.status, self.card.speaker = AuditStatus.OK, ""
+        self._hub.finished(self, counted=False)
+
+
+class Reader:
+    """One reader of the feed; made by `Hub.subscribe`."""
+
+    def __init__(self, cards: set[str]) -> None:
+        self.focus: str | None = None
+        self.cards = cards
+        self.frames: list[Frame] = []
+        self.queue: asyncio.Queue[list[Frame]] = asyncio.Queue(maxsize=1)
+
+    def follow(self, frame: Added | Drafted) -> None:
+        """Queue a frame of the focused audit; pieces of one draft are joined."""
+        last = self.frames[-1] if self.frames else None
+        if isinstance(frame, Drafted) and isinstance(last, Drafted) and last.author == frame.author:
+            self.frames[-1] = Drafted(frame.audit_id, frame.author, last.text + frame.text)
+        else:
+            self.frames.append(frame)
+
+
+class Hub:
+    """State of a run for its readers.
+
+    Args:
+        hello: what the run is.
+        earlier: statuses of audits that earlier runs of the study have finished, counted.
+    """
+
+    def __init__(self, hello: Hello, earlier: Counter[str]) -> None:
+        self.hello = hello
+        self.paused = False
+        self._watches: dict[str, Watch] = {}
+        self._recent: deque[str] = deque()
+        self._readers: set[Reader] = set()
+        self._states: Counter[CardState] = Counter()
+        self._by_status = Counter(earlier)
+        self._done_before = earlier.total()
+        self._input_tokens = self._output_tokens = self._unpriced = 0
+        self._cost = 0.0
+        self._began = time.monotonic()
+        self._ended: Ended | None = None
+
+    @property
+    def cost(self) -> float:
+        """US dollars spent by this run on calls with a known price."""
+        return self._cost
+
+    @property
+    def statuses(self) -> Counter[str]:
+        """Finished audits by status, earlier runs included."""
+        return Counter(self._by_status)
+
+    def watch(self, card: Card) -> Watch:
+        """Begin to show an audit."""
+        watch = Watch(self, card)
+        self._watches[card.audit_id] = watch
+        self._states[card.state] += 1
+        self.changed(card)
+        return watch
+
+    def moved(self, card: Card, state: CardState) -> None:
+        """An audit has come to another state."""
+        self._states[card.state] -= 1
+        self._states[state] += 1
+        card.state = state
+
+    def changed(self, card: Card, frame: Added | Drafted | None = None) -> None:
+        """A card has changed; `frame` goes to those who focus it."""
+        for reader in self._readers:
+            reader.cards.add(card.audit_id)
+            if frame is not None and reader.focus == card.audit_id:
+                reader.follow(frame)
+
+    def count(self, call: ModelCall) -> None:
+        """Add a call to the totals."""
+        self._input_tokens += call.input_tokens or 0
+        self._output_tokens += call.output_tokens or 0
+        if call.cost_usd is None:
+            self._unpriced += 1
+        else:
+            self._cost += call.cost_usd
+
+    def finished(self, watch: Watch, *, counted: bool) -> None:
+        """Count an audit that is done; the conversations of the latest ones stay at hand."""
+        if counted:
+            self._by_status[watch.card.status] += 1
+        self.changed(watch.card)
+        self._recent.append(watch.card.audit_id)
+        if len(self._recent) > _KEPT_CONVERSATIONS:
+            self._watches[self._recent.popleft()].entries = []
+
+    def focus(self, reader: Reader, audit_id: str | None) -> None:
+        """Send the whole conversation of an audit to a reader, and what follows."""
+        reader.frames = []
+        reader.focus = audit_id if audit_id in self._watches else None
+        if reader.focus is not None:
+            watch = self._watches[reader.focus]
+            reader.frames.append(
+                Focused(reader.focus, list(watch.entries), watch.draft_author, watch.draft_text)
+            )
+
+    async def subscribe(self, reader: Reader) -> AsyncIterator[list[Frame]]:
+        """Batches of frames for one reader, until the run has ended."""
+        self._readers.add(reader)
+        try:
+            yield [self.hello]
+            while True:
+                frames = await reader.queue.get()
+                yield frames
+                if frames and isinstance(frames[-1], Ended):
+                    return
+        finally:
+            self._readers.discard(reader)
+
+    def reader(self) -> Reader:
+        """A new reader, who will first be told of every card."""
+        return Reader(set(self._watches))
+
+    async def publish(self) -> None:
+        """Hand out what has changed, ten times a second, until `end`."""
+        while self._ended is None:
+            await asyncio.sleep(_TICK_S)
+            self._publish()
+
+    async def end(self, ended: Ended) -> None:
+        """Tell every reader that the run is over, and wait until they know."""
+        self._ended = ended
+        deadline = time.monotonic() + 2.0
+        while self._readers and time.monotonic() < deadline:
+            self._publish()
+            await asyncio.sleep(_TICK_S)
+
+    def totals(self) -> Totals:
+        """The run as a whole."""
+        done = self._by_status.total()
+        elapsed = time.monotonic() - self._began
+        here = done - self._done_before
+        eta = elapsed / here * (self.hello.planned - done) if here else None
+        return Totals(
+            planned=self.hello.planned,
+            done=done,
+            running=self._states[CardState.RUNNING],
+            judging=self._states[CardState.JUDGING],
+            by_status=dict(self._by_status),
+            input_tokens=self._input_tokens,
+            output_tokens=self._output_tokens,
+            cost=self._cost,
+            unpriced_calls=self._unpriced,
+            elapsed_s=elapsed,
+            eta_s=eta,
+            paused=self.paused,
+        )
+
+    def _publish(self) -> None:
+        totals = self.totals() if self._readers else None
+        for reader in self._readers:
+            if reader.queue.full() or totals is None:
+                continue
+            batch: list[Frame] = [totals]
+            if reader.cards:
+                batch.append(Cards([self._watches[audit_id].card for audit_id in reader.cards]))
+                reader.cards = set()
+            batch += reader.frames
+            reader.frames = []
+            if self._ended:
+                batch.append(self._ended)
+            reader.queue.put_nowait(batch)

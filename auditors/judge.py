@@ -1,0 +1,253 @@
+"""Judges: a structured answer for each question, and a status wherever there is none.
+
+A refusal, an answer that cannot be parsed, a dimension left out and a failed call are statuses; none of them ever
+becomes a number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import msgspec
+
+from auditors import prompts
+from auditors.calls import call_model
+from auditors.models.base import ModelError, Request
+from store.ids import content_hash, new_id
+from store.records import CallRole, Judgement, JudgementKind, JudgementStatus, Mode, Verdict, now
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from auditors.calls import Watcher
+    from auditors.models.base import ChatMessage, Model, Settings
+    from auditors.packs.pack import Preference
+    from auditors.recorder import Recorder
+    from store.records import Message
+
+COHERENCE = "coherence"
+_ATTEMPTS = 2
+
+
+class _Quote(msgspec.Struct):
+    message_id: str
+    quote: str
+
+
+class _RubricScore(msgspec.Struct):
+    dimension: str
+    score: int
+    justification: str = ""
+    quotes: list[_Quote] = []
+
+
+class _RubricAnswer(msgspec.Struct):
+    scores: list[_RubricScore]
+
+
+class _StatementAnswer(msgspec.Struct):
+    verdict: Literal["true", "false", "not_sure"]
+    justification: str = ""
+
+
+class _CoherenceAnswer(msgspec.Struct):
+    coherence: int
+
+
+_A = TypeVar("_A", _RubricAnswer, _StatementAnswer, _CoherenceAnswer)
+
+
+class Judge:
+    """One judge model on one audit.
+
+    Args:
+        model: the judge.
+        settings: its sampling settings.
+        repeat: number of the judge's repeat.
+        recorder: records calls and judgements under the audit.
+        watcher: sees the calls.
+    """
+
+    def __init__(
+        self, model: Model, settings: Settings, repeat: int, recorder: Recorder, watcher: Watcher
+    ) -> None:
+        self._model = model
+        self._settings = settings
+        self._repeat = repeat
+        self._recorder = recorder
+        self._watcher = watcher
+
+    async def judge(
+        self,
+        mode: Mode,
+        transcript: Sequence[Message],
+        preferences: Sequence[Preference],
+        *,
+        coherence: bool,
+    ) -> list[Judgement]:
+        """Judge an audit on `preferences`, and record the judgements.
+
+        A single-turn answer is judged on each preference's statement and, if wanted, on its coherence, one call
+        each; a longer audit on all rubrics in one call.
+        """
+        if mode is Mode.SINGLE_TURN:
+            question = next(m.text for m in transcript if m.role == "user")
+            answer = next(m.text for m in transcript if m.role == "assistant")
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._statement(question, answer, p)) for p in preferences]
+                if coherence:
+                    tasks.append(group.create_task(self._coherence(question, answer)))
+            judgements = [task.result() for task in tasks]
+        else:
+            judgements = await self._rubric(transcript, preferences)
+        await self._recorder.rows(judgements)
+        return judgements
+
+    async def _statement(self, question: str, answer: str, preference: Preference) -> Judgement:
+        messages = prompts.statement_question(question, answer, preference)
+        status, parsed, facts = await self._ask(messages, prompts.STATEMENT_SCHEMA, _StatementAnswer)
+        return self._judgement(
+            JudgementKind.STATEMENT,
+            preference.id,
+            status,
+            facts,
+            rubric_hash=content_hash(preference.statement),
+            verdict=Verdict(parsed.verdict) if parsed else None,
+            justification=parsed.justification if parsed else "",
+        )
+
+    async def _coherence(self, question: str, answer: str) -> Judgement:
+        messages = prompts.coherence_question(question, answer)
+        status, parsed, facts = await self._ask(messages, prompts.COHERENCE_SCHEMA, _CoherenceAnswer)
+        if parsed and not 0 <= parsed.coherence <= 100:
+            status, parsed = JudgementStatus.UNPARSED, None
+        return self._judgement(
+            JudgementKind.COHERENCE,
+            COHERENCE,
+            status,
+            facts,
+            rubric_hash=content_hash(messages[0].text),
+            score=float(parsed.coherence) if parsed else None,
+        )
+
+    async def _rubric(
+        self, transcript: Sequence[Message], preferences: Sequence[Preference]
+    ) -> list[Judgement]:
+        messages = prompts.rubric_question(transcript, preferences)
+        status, parsed, facts = await self._ask(messages, prompts.RUBRIC_SCHEMA, _RubricAnswer)
+        scores = {score.dimension: score for score in parsed.scores} if parsed else {}
+        said = {m.message_id: m.text for m in transcript if m.role == "assistant"}
+        judgements: list[Judgement] = []
+        for preference in preferences:
+            found = scores.get(preference.id)
+            own_status = status
+            if parsed and found is None:
+                own_status = JudgementStatus.MISSING
+            elif found and not 1 <= found.score <= 10:
+                own_status, found = JudgementStatus.UNPARSED, None
+            judgements.append(
+                self._judgement(
+                    JudgementKind.RUBRIC,
+                    preference.id,
+                    own_status,
+                    facts,
+                    rubric_hash=content_hash(preference.rubric),
+                    score=float(found.score) if found else None,
+                    justification=found.justification if found else "",
+                    citations=[_located(quote, said) for quote in found.quotes] if found else [],
+                )
+            )
+        return judgements
+
+    async def _ask(
+        self, messages: tuple[ChatMessage, ...], schema: dict[str, Any], kind: type[_A]
+    ) -> tuple[JudgementStatus, _A | None, dict[str, Any]]:
+        """Ask until an answer parses; returns the status, the answer, and the facts of the last call."""
+        facts: dict[str, Any] = {"answered": None, "call_id": None}
+        for attempt in range(_ATTEMPTS):
+            request = Request(
+                messages,
+                json_schema=schema,
+                settings=self._settings,
+                repeat=self._repeat * _ATTEMPTS + attempt,
+            )
+            try:
+                response, call = await call_model(
+                    self._model, request, CallRole.JUDGE, self._recorder, self._watcher
+                )
+            except ModelError:
+                return JudgementStatus.ERROR, None, facts
+            facts = {"answered": response.model, "call_id": call.call_id}
+            if response.refused:
+                return JudgementStatus.REFUSED, None, facts
+            parsed = parse_answer(response.message.text, kind)
+            if parsed is not None:
+                return JudgementStatus.OK, parsed, facts
+        return JudgementStatus.UNPARSED, None, facts
+
+    def _judgement(
+        self,
+        kind: JudgementKind,
+        dimension: str,
+        status: JudgementStatus,
+        facts: dict[str, Any],
+        *,
+        rubric_hash: str,
+        score: float | None = None,
+        verdict: Verdict | None = None,
+        justification: str = "",
+        citations: Sequence[dict[str, Any]] = (),
+    ) -> Judgement:
+        audit = self._recorder.audit
+        return Judgement(
+            judgement_id=new_id(),
+            audit_id=audit.audit_id,
+            run_id=audit.run_id,
+            study_id=audit.study_id,
+            judge=self._model.spec,
+            answered=facts["answered"],
+            kind=kind,
+            dimension=dimension,
+            repeat=self._repeat,
+            status=status,
+            score=score,
+            verdict=verdict,
+            rubric_hash=rubric_hash,
+            justification=justification,
+            citations=list(citations),
+            call_id=facts["call_id"],
+            created_at=now(),
+            simulated=audit.simulated,
+        )
+
+
+def parse_answer(text: str, kind: type[_A]) -> _A | None:
+    """The JSON object of a judge's answer, or None.
+
+    Prose around the object and trivial faults of JSON are mended. What follows the last closing brace is dropped
+    first: in an answer that was cut, the `1` of a `10` must not pass for a score.
+    """
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.DecodeError, UnicodeError):
+        pass
+    import json_repair
+
+    whole = text[text.find("{") : text.rfind("}") + 1]
+    if not whole:
+        return None
+    try:
+        return msgspec.convert(json_repair.loads(whole), kind)
+    except (msgspec.ValidationError, ValueError, RecursionError):
+        return None
+
+
+def _located(quote: _Quote, said: dict[str, str]) -> dict[str, Any]:
+    text = " ".join(said.get(quote.message_id, "").split())
+    wanted = " ".join(quote.quote.split())
+    return {
+        "message_id": quote.message_id,
+        "quote": quote.quote,
+        "verified": bool(wanted) and wanted in text,
+    }

@@ -1,0 +1,225 @@
+"""Reading of a Chat Completions event stream into deltas and the whole answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from auditors.models.base import (
+    ChatMessage,
+    Delta,
+    ErrorKind,
+    ReasoningDelta,
+    Role,
+    StopReason,
+    TextDelta,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
+from auditors.models.failure import Failure, StreamError, status_failure
+from store.text import storable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+_DONE = b"[DONE]"
+_LINGER = 1.0
+"""Seconds to wait for the end of the body after `[DONE]`; only a body read to its end frees the connection."""
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolCall(msgspec.Struct):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    model: str | None = None
+    error: Any = None
+
+
+class _Call(msgspec.Struct):
+    id: str = ""
+    name: str = ""
+    arguments: list[str] = []
+
+
+async def events(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The data of each server-sent event before `[DONE]`."""
+    # Lines end at line feeds only: JSON text may hold the other separators of `splitlines` unescaped.
+    rest = b""
+    async for piece in body:
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            if not line.startswith(b"data:"):
+                continue
+            data = line[5:].strip()
+            if data == _DONE:
+                await _drain(body)
+                return
+            yield data
+
+
+async def _drain(body: AsyncIterator[bytes]) -> None:
+    import httpx2
+
+    with contextlib.suppress(TimeoutError, httpx2.HTTPError):
+        async with asyncio.timeout(_LINGER):
+            async for _ in body:
+                pass
+
+
+class Answer:
+    """The answer so far."""
+
+    def __init__(self, asked: str) -> None:
+        self.model = asked
+        """Model id as the endpoint gives it; the one that was asked until then."""
+        self.usage = Usage()
+        self.finish: str | None = None
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._refused = False
+        self._calls: list[_Call] = []
+        self._places: dict[int, int] = {}
+
+    def add(self, data: bytes) -> Iterator[Delta]:
+        """Take in one event and give out what it adds.
+
+        Raises:
+            StreamError: the event is an error, or cannot be read.
+        """
+        try:
+            # msgspec's own parser refuses half a surrogate pair, which servers send that cut text anywhere.
+            chunk = msgspec.convert(json.loads(data), _Chunk)
+        except (ValueError, RecursionError, msgspec.ValidationError) as error:
+            what = f"the server sent an event that cannot be read ({error})"
+            raise StreamError(Failure(ErrorKind.TRUNCATED, what, passing=True)) from None
+        if chunk.error is not None:
+            raise StreamError(_event_failure(chunk.error))
+        self.model = chunk.model or self.model
+        if chunk.usage is not None:
+            self.usage = _usage(chunk.usage)
+        for choice in chunk.choices or ():
+            self.finish = choice.finish_reason or self.finish
+            if choice.delta is not None:
+                yield from self._add(choice.delta)
+
+    def _add(self, delta: _Delta) -> Iterator[Delta]:
+        if reasoning := delta.reasoning_content or delta.reasoning:
+            self._reasoning.append(reasoning)
+            yield ReasoningDelta(storable(reasoning))
+        if text := (delta.content or "") + (delta.refusal or ""):
+            self._text.append(text)
+            yield TextDelta(storable(text))
+        self._refused = self._refused or bool(delta.refusal)
+        for piece in delta.tool_calls or ():
+            yield self._add_call(piece)
+
+    def _add_call(self, piece: _ToolCall) -> ToolCallDelta:
+        # Some servers leave out the index: then an id starts a call, and what has none goes on with the last.
+        index = piece.index
+        if index is None:
+            index = len(self._calls) if piece.id or not self._calls else len(self._calls) - 1
+        place = self._places.setdefault(index, len(self._calls))
+        if place == len(self._calls):
+            self._calls.append(_Call())
+        call = self._calls[place]
+        function = piece.function or _Function()
+        name, arguments = function.name or "", storable(function.arguments or "")
+        call.id = call.id or piece.id or ""
+        call.name = call.name or name
+        call.arguments.append(function.arguments or "")
+        return ToolCallDelta(place, name, arguments)
+
+    def message(self) -> ChatMessage:
+        """The whole message; a call that got no id from the server gets one from us."""
+        return ChatMessage(
+            role=Role.ASSISTANT,
+            text=storable("".join(self._text)),
+            reasoning=storable("".join(self._reasoning)),
+            tool_calls=tuple(
+                ToolCall(
+                    call.id or f"call_{secrets.token_hex(8)}", call.name, storable("".join(call.arguments))
+                )
+                for call in self._calls
+            ),
+        )
+
+    def stop(self) -> StopReason:
+        """Why the model stopped.
+
+        Raises:
+            StreamError: the stream ended before the model did.
+        """
+        match self.finish:
+            case None:
+                what = "the stream ended without a finish reason"
+                raise StreamError(Failure(ErrorKind.TRUNCATED, what, passing=True))
+            case "error":
+                what = "the server gave up in the middle of the answer"
+                raise StreamError(Failure(ErrorKind.SERVER, what, passing=True))
+            case "length":
+                return StopReason.LENGTH
+            case "content_filter":
+                return StopReason.CONTENT_FILTER
+            case _ if self._refused:
+                return StopReason.REFUSAL
+            case _ if self._calls:  # Some servers say `stop` here.
+                return StopReason.TOOL_CALLS
+            case _:
+                return StopReason.END
+
+
+def _event_failure(error: object) -> Failure:
+    fields = cast("dict[str, Any]", error) if isinstance(error, dict) else {"message": error}
+    code = fields.get("code")
+    return status_failure(code if isinstance(code, int) and 400 <= code < 600 else 500, fields, {})
+
+
+def _usage(usage: _Usage) -> Usage:
+    prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
+    return Usage(
+        input=usage.prompt_tokens,
+        output=usage.completion_tokens,
+        cached=prompt.cached_tokens if prompt else None,
+        reasoning=completion.reasoning_tokens if completion else None,
+    )

@@ -1,0 +1,120 @@
+"""The plan of a study: which slots there are, in which order, and which of them the store has filled.
+
+The order is random over the whole grid and fixed by the study's seed, so that a drift in an API hits all
+conditions alike and an estimate on a prefix of the plan is an honest one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from auditors.judge import COHERENCE
+from auditors.study import ConditionPart, Item, Study
+from store.ids import content_hash
+from store.records import AuditStatus, JudgementKind, Mode
+
+if TYPE_CHECKING:
+    from store.reader import Reader
+
+FINISHED = (AuditStatus.OK, AuditStatus.REFUSED, AuditStatus.NO_TARGET_TURN)
+"""Statuses of audits that are not run again; every other one leaves its slot open."""
+
+
+class Slot(msgspec.Struct, frozen=True, kw_only=True):
+    """One planned audit."""
+
+    slot_id: str
+    launch_index: int
+    condition: ConditionPart
+    item: Item
+    repeat: int
+
+
+class Judging(msgspec.Struct, frozen=True):
+    """What one judge still owes to one audit."""
+
+    judge: str
+    repeat: int
+    dimensions: frozenset[str]
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """What the store holds of a study."""
+
+    statuses: dict[str, str]
+    """Status of each finished slot."""
+    unjudged: dict[str, list[Judging]]
+    """Audits that are finished but not wholly judged."""
+    abandoned: list[dict[str, Any]]
+    """Rows of audits that a run left behind unfinished."""
+    known: bool
+    """Whether the store has the study already."""
+
+
+def plan(study: Study) -> list[Slot]:
+    """Every slot of the study, in launch order."""
+    grid = [
+        (condition, item, repeat)
+        for condition in study.file.conditions
+        for item in study.items
+        for repeat in range(item.repeats)
+    ]
+    random.Random(study.study_id).shuffle(grid)
+    return [
+        Slot(
+            slot_id=content_hash([study.study_id, condition.name, item.item_id, repeat]),
+            launch_index=index,
+            condition=condition,
+            item=item,
+            repeat=repeat,
+        )
+        for index, (condition, item, repeat) in enumerate(grid)
+    ]
+
+
+def owed(study: Study, item: Item) -> list[Judging]:
+    """Every judgement that an audit of `item` is due: its own preferences, or all rubrics for a longer audit."""
+    if item.mode is Mode.SINGLE_TURN:
+        dimensions = frozenset((*item.preferences, COHERENCE))
+    else:
+        dimensions = frozenset(preference.id for preference in study.preferences)
+    return [
+        Judging(judge.model, repeat, dimensions)
+        for judge in study.file.judges
+        for repeat in range(judge.repeats)
+    ]
+
+
+def progress(study: Study, reader: Reader) -> Progress:
+    """What the store holds of the study; blocking."""
+    study_id = [study.study_id]
+    known = bool(reader.rows("SELECT 1 FROM studies WHERE study_id = ? LIMIT 1", study_id))
+    audits = reader.rows("SELECT * FROM audits WHERE study_id = ?", study_id)
+    judged: dict[tuple[str, str, int], set[str]] = defaultdict(set)
+    for row in reader.rows(
+        "SELECT DISTINCT audit_id, judge, repeat, dimension FROM judgements WHERE study_id = ? AND kind IN (?, ?, ?)",
+        [*study_id, *JudgementKind],
+    ):
+        judged[row["audit_id"], row["judge"], row["repeat"]].add(row["dimension"])
+    items = {item.item_id: item for item in study.items}
+    statuses: dict[str, str] = {}
+    unjudged: dict[str, list[Judging]] = {}
+    for row in audits:
+        if row["status"] not in FINISHED:
+            continue
+        statuses[row["slot_id"]] = row["status"]
+        if row["status"] != AuditStatus.OK:
+            continue
+        rest = [
+            Judging(due.judge, due.repeat, missing)
+            for due in owed(study, items[row["item_id"]])
+            if (missing := due.dimensions - judged[row["audit_id"], due.judge, due.repeat])
+        ]
+        if rest:
+            unjudged[row["audit_id"]] = rest
+    abandoned = [row for row in audits if row["status"] == AuditStatus.RUNNING]
+    return Progress(statuses, unjudged, abandoned, known)

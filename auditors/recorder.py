@@ -1,0 +1,187 @@
+"""Turns what happens in an audit into rows, in order, and waits until they are on disk."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from auditors.conversation import MessageAdded
+from store.ids import new_id
+from store.records import Audit, AuditStatus, CallRole, CallStatus, Event, Message, ModelCall, now
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from auditors.conversation import Change, Node
+    from auditors.models.base import Model, Request, Response
+    from auditors.prices import Prices
+    from store.journal import Journal
+    from store.records import Record
+
+
+class CallTiming(msgspec.Struct):
+    """When a call's first and last parts arrived, in seconds after it began."""
+
+    first_token_s: float | None = None
+    latency_s: float = 0.0
+
+
+class Recorder:
+    """Writes the rows of one audit.
+
+    Args:
+        journal: where rows go.
+        audit: the audit's first revision.
+        prices: to put a cost on each call.
+    """
+
+    def __init__(self, journal: Journal, audit: Audit, prices: Prices) -> None:
+        self.audit = audit
+        self._journal = journal
+        self._prices = prices
+        self._seq = 0
+        self._added: dict[str, Event] = {}
+
+    async def begin(self) -> None:
+        """Write the audit's first revision."""
+        await self._write([self.audit])
+
+    async def finish(self, status: AuditStatus, reason: str | None, **facts: Any) -> Audit:
+        """Write the audit's last revision and return it; `facts` are its remaining columns."""
+        self.audit = msgspec.structs.replace(
+            self.audit,
+            revision=self.audit.revision + 1,
+            status=status,
+            reason=reason,
+            ended_at=now(),
+            **facts,
+        )
+        await self._write([self.audit])
+        return self.audit
+
+    async def event(self, kind: str, payload: dict[str, Any]) -> None:
+        """Write an event that changes nothing in the conversation."""
+        await self._write([self._event(kind, payload)])
+
+    async def change(self, change: Change) -> None:
+        """Write a change of the conversation; a message's content goes to `messages`."""
+        if not isinstance(change, MessageAdded):
+            payload: dict[str, Any] = msgspec.to_builtins(change)
+            await self._write([self._event(payload.pop("kind"), payload)])
+            return
+        event = self._event("message_added", {"message_id": change.node.message_id})
+        self._added[change.node.message_id] = event
+        await self._write([event, self.message(change.node)])
+
+    def message(self, node: Node) -> Message:
+        """The row of a message that was added by `change`."""
+        event = self._added[node.message_id]
+        return Message(
+            audit_id=self.audit.audit_id,
+            message_id=node.message_id,
+            run_id=self.audit.run_id,
+            study_id=self.audit.study_id,
+            seq=event.seq,
+            parent_id=node.parent_id,
+            branch=node.branch,
+            role=node.role,
+            author=node.author,
+            phase=node.phase,
+            text=node.text,
+            reasoning=node.reasoning,
+            tool_calls=[msgspec.to_builtins(call) for call in node.tool_calls],
+            tool_call_id=node.tool_call_id,
+            prefill=node.prefill,
+            created_at=event.created_at,
+            simulated=self.audit.simulated,
+        )
+
+    async def call(
+        self,
+        role: CallRole,
+        model: Model,
+        request: Request,
+        outcome: Response | Exception | asyncio.CancelledError,
+        timing: CallTiming,
+    ) -> ModelCall:
+        """Write a model call and return its row."""
+        row = self._call(role, model, request, outcome, timing)
+        await self._write([row])
+        return row
+
+    async def rows(self, rows: Sequence[Record]) -> None:
+        """Write rows that were made elsewhere."""
+        await self._write(rows)
+
+    def _call(
+        self,
+        role: CallRole,
+        model: Model,
+        request: Request,
+        outcome: Response | Exception | asyncio.CancelledError,
+        timing: CallTiming,
+    ) -> ModelCall:
+        common: dict[str, Any] = {
+            "call_id": new_id(),
+            "audit_id": self.audit.audit_id,
+            "run_id": self.audit.run_id,
+            "study_id": self.audit.study_id,
+            "role": role,
+            "model": model.spec,
+            "latency_s": timing.latency_s,
+            "first_token_s": timing.first_token_s,
+            "cache_hit": False,
+            "created_at": now(),
+            "simulated": model.simulated,
+        }
+        if isinstance(outcome, BaseException):
+            cancelled = isinstance(outcome, asyncio.CancelledError)
+            return ModelCall(
+                **common,
+                answered=None,
+                status=CallStatus.CANCELLED if cancelled else CallStatus.ERROR,
+                error=None if cancelled else str(outcome),
+                stop_reason=None,
+                input_tokens=None,
+                output_tokens=None,
+                cached_tokens=None,
+                reasoning_tokens=None,
+                cost_usd=None,
+                retries=0,
+                settings=msgspec.to_builtins(request.settings),
+                not_sent=[],
+            )
+        usage = outcome.usage
+        return ModelCall(
+            **common,
+            answered=outcome.model,
+            status=CallStatus.REFUSED if outcome.refused else CallStatus.OK,
+            error=None,
+            stop_reason=outcome.stop,
+            input_tokens=usage.input,
+            output_tokens=usage.output,
+            cached_tokens=usage.cached,
+            reasoning_tokens=usage.reasoning,
+            cost_usd=self._prices.cost(model.spec, usage),
+            retries=outcome.retries,
+            settings=outcome.sent,
+            not_sent=list(outcome.not_sent),
+        )
+
+    def _event(self, kind: str, payload: dict[str, Any]) -> Event:
+        self._seq += 1
+        return Event(
+            audit_id=self.audit.audit_id,
+            seq=self._seq,
+            run_id=self.audit.run_id,
+            study_id=self.audit.study_id,
+            created_at=now(),
+            kind=kind,
+            payload=payload,
+        )
+
+    async def _write(self, rows: Sequence[Record]) -> None:
+        # What was handed to the journal will be written, so a cancelled audit need not take it back.
+        await asyncio.shield(asyncio.wrap_future(self._journal.append(rows)))

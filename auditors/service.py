@@ -1,0 +1,192 @@
+"""A run as a process of its own: the engine, and its feed on a Unix socket.
+
+`python -m auditors.service STUDY --store DIR` runs a study without a terminal. When the feed is open it prints one
+line, the path of the socket; a wrong input ends it with one sentence on the error output and exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import math
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from auditors.engine import Engine, LiveRun, Options
+from auditors.feed import Focus, SetPaused, Stop, decode_command, encode
+from auditors.models.registry import Models
+from auditors.study import load_study
+from store.errors import CcTuiError, InputError, StoreError
+from store.layout import JOURNAL
+from store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from auditors.study import Study
+    from store.records import Run
+
+_FRAME_LIMIT = 1 << 20
+
+
+@contextlib.asynccontextmanager
+async def open_engine(
+    study: Study, store_path: Path, options: Options, *, check: bool = True
+) -> AsyncIterator[Engine]:
+    """An engine whose models can be reached, with its feed open; the store is made only after the check.
+
+    Raises:
+        InputError: a model cannot be reached, or the store cannot be opened.
+    """
+    models = Models(study.file.endpoints, seed=study.file.seed, speed=options.speed)
+    try:
+        for spec, place in study.models().items():
+            try:
+                await (models.check(spec) if check else asyncio.to_thread(models.get, spec))
+            except InputError as error:
+                study.refuse(str(error), place)
+        store = await asyncio.to_thread(Store.create, store_path)
+        engine = await asyncio.to_thread(Engine, store, study, models, options)
+        socket = _socket_path(engine.run_id)
+        server = await asyncio.start_unix_server(
+            lambda reader, writer: _client(engine, reader, writer), socket, limit=_FRAME_LIMIT
+        )
+        os.chmod(socket, 0o600)
+        engine.announce(socket)
+        try:
+            yield engine
+        finally:
+            server.close()
+            socket.unlink(missing_ok=True)
+    finally:
+        await models.aclose()
+
+
+def live_runs(store: Store) -> list[LiveRun]:
+    """Runs that go on in a store on this machine right now."""
+    found: list[LiveRun] = []
+    for path in sorted((store.root / JOURNAL).glob(".*.lock")):
+        with path.open("rb") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                with contextlib.suppress(msgspec.DecodeError):
+                    run = msgspec.json.decode(handle.read(), type=LiveRun)
+                    if Path(run.socket).exists():
+                        found.append(run)
+    return found
+
+
+async def _client(engine: Engine, lines: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    reader = engine.hub.reader()
+
+    async def obey() -> None:
+        while line := await lines.readline():
+            match decode_command(line):
+                case Focus(audit_id):
+                    engine.hub.focus(reader, audit_id)
+                case SetPaused(paused):
+                    engine.set_paused(paused)
+                case Stop():
+                    engine.stop()
+
+    commands = asyncio.create_task(obey())
+    try:
+        async for frames in engine.hub.subscribe(reader):
+            writer.write(b"".join(map(encode, frames)))
+            await writer.drain()
+    except (ConnectionError, asyncio.CancelledError):
+        pass
+    finally:
+        commands.cancel()
+        with contextlib.suppress(asyncio.CancelledError, ConnectionError, ValueError, msgspec.DecodeError):
+            await commands
+        writer.close()
+
+
+def _socket_path(run_id: str) -> Path:
+    # A Unix socket's path may have about 100 bytes, so it cannot lie in the store.
+    folder = Path(tempfile.gettempdir()) / f"cc-tui-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise InputError(f"{folder} belongs to somebody else: set TMPDIR to a folder of your own.")
+    return folder / f"{run_id}.sock"
+
+
+def stop_on_signals(engine: Engine) -> None:
+    """End the run in good order on SIGINT and SIGTERM."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, engine.stop)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of one execution, shared by every way to run a study."""
+    parser.add_argument(
+        "--speed", type=_speed, default=1.0, metavar="X", help="how fast simulated models answer"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="seed in place of the study file's own")
+    parser.add_argument(
+        "--limit", type=_positive, metavar="N", help="run only the first N audits of the plan"
+    )
+    parser.add_argument(
+        "--max-cost", type=float, metavar="USD", help="start no audit once this much is spent"
+    )
+
+
+def options(parsed: argparse.Namespace) -> Options:
+    """The options that `arguments` defined."""
+    return Options(limit=parsed.limit, max_cost=parsed.max_cost, speed=parsed.speed)
+
+
+def _speed(text: str) -> float:
+    value = math.inf if text == "max" else float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError("the speed must be above 0, or `max`")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+async def _serve(study: Study, store_path: Path, chosen: Options) -> Run:
+    async with open_engine(study, store_path, chosen) as engine:
+        stop_on_signals(engine)
+        running = asyncio.create_task(engine.run())
+        sys.stdout.write(f"{_socket_path(engine.run_id)}\n")
+        sys.stdout.flush()
+        return await running
+
+
+def main() -> int:
+    """Run a study as a process of its own."""
+    parser = argparse.ArgumentParser(prog="python -m auditors.service", description=__doc__)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--store", type=Path, required=True)
+    arguments(parser)
+    parsed = parser.parse_args()
+    try:
+        asyncio.run(_serve(load_study(parsed.study, seed=parsed.seed), parsed.store, options(parsed)))
+    except StoreError as error:
+        sys.stderr.write(f"{error}\n")
+        return 3
+    except CcTuiError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,314 @@
+"""Study files: what is compared with what, how often, and by whom it is judged.
+
+A study file is TOML. `load_study` resolves it against its preference pack into a `Study`, whose id is the hash of
+everything that decides what is asked; the same file resumes the same study.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import msgspec
+
+from auditors import prompts
+from auditors.audit import Limits
+from auditors.models.base import Settings
+from auditors.models.registry import Endpoint
+from auditors.packs.pack import Pack, Preference, load_pack
+from auditors.prices import Price
+from auditors.toml_lines import line_of
+from store.errors import InputError
+from store.ids import content_hash
+from store.records import ConditionRole, Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BUNDLED = Path(__file__).parent / "studies"
+
+
+class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class ModelPart(_Part, frozen=True):
+    """A model in a supporting role."""
+
+    model: str
+    temperature: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    repeats: int = 1
+    """How often a judge judges each audit."""
+
+    @property
+    def settings(self) -> Settings:
+        """Its sampling settings."""
+        return Settings(self.temperature, self.max_tokens, self.seed)
+
+
+class ConditionPart(_Part, frozen=True, kw_only=True):
+    """One model in one set-up."""
+
+    name: str
+    model: str
+    role: ConditionRole
+    recipe: str = ""
+    """What conditions that differ only in their training seed share; the condition's name if it is empty."""
+    training_seed: int | None = None
+    system_prompt: str | None = None
+    temperature: float | None = 1.0
+    max_tokens: int | None = 1000
+    seed: int | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """Its sampling settings."""
+        return Settings(self.temperature, self.max_tokens, self.seed)
+
+
+class SingleTurnPart(_Part, frozen=True):
+    """How single-turn questions are asked."""
+
+    samples: int = 10
+    """Answers of each condition to each probe."""
+    max_probes: int | None = None
+    """Use only the first probes of each preference."""
+
+
+class AuditPart(_Part, frozen=True):
+    """How audits of one mode are run."""
+
+    repeats: int = 4
+    """Audits of each condition for each seed instruction."""
+    max_seeds: int | None = None
+    """Use only the first seed instructions of each preference."""
+    max_target_turns: int = 12
+    max_auditor_steps: int = 30
+
+    @property
+    def limits(self) -> Limits:
+        """When an audit ends by itself."""
+        return Limits(self.max_target_turns, self.max_auditor_steps)
+
+
+class StudyFile(_Part, frozen=True, kw_only=True):
+    """A study file as it is written."""
+
+    name: str
+    pack: str = "consciousness-cluster"
+    preferences: tuple[str, ...] = ()
+    """Ids of preferences; all of the pack's if empty."""
+    modes: tuple[Mode, ...] = (Mode.SINGLE_TURN, Mode.SELF_REPORT)
+    seed: int = 0
+    """Decides the order of the audits, and the world of simulated models."""
+    concurrency: int = 32
+    max_invalid_share: float = 0.1
+    """A run with a larger share of invalid audits ends with exit code 1."""
+    single_turn: SingleTurnPart = SingleTurnPart()
+    self_report: AuditPart = AuditPart()
+    behavioral: AuditPart = AuditPart()
+    auditor: ModelPart | None = None
+    judges: tuple[ModelPart, ...]
+    """The first one's scores are reported; the others show how much depends on it."""
+    conditions: tuple[ConditionPart, ...]
+    endpoints: dict[str, Endpoint] = {}
+    """Servers that `compatible:<alias>/<model>` speaks to."""
+    prices: dict[str, Price] = {}
+    """US dollars for a million tokens, by model specification."""
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """A probe or a seed instruction, resolved."""
+
+    item_id: str
+    mode: Mode
+    text: str
+    preferences: tuple[str, ...]
+    label: str
+    repeats: int
+
+
+class Study(msgspec.Struct, frozen=True, kw_only=True):
+    """A resolved study."""
+
+    study_id: str
+    path: Path
+    text: str
+    """The study file as it was read."""
+    file: StudyFile
+    pack: Pack
+    preferences: tuple[Preference, ...]
+    items: tuple[Item, ...]
+    resolved: dict[str, Any]
+    """What the id is the hash of."""
+
+    def models(self) -> dict[str, str]:
+        """Every model specification of the study, with the place in the file that names it first."""
+        places = [(f"$.conditions[{i}].model", c.model) for i, c in enumerate(self.file.conditions)]
+        places += [(f"$.judges[{i}].model", j.model) for i, j in enumerate(self.file.judges)]
+        if self.file.auditor:
+            places.append(("$.auditor.model", self.file.auditor.model))
+        return {spec: place for place, spec in reversed(places)}
+
+    def refuse(self, what: str, at: str) -> NoReturn:
+        """Raise an `InputError` about the value at a place in the file."""
+        _refuse(self.text, self.path, what, at)
+
+    def audit_part(self, mode: Mode) -> AuditPart:
+        """How audits of a mode are run."""
+        return self.file.self_report if mode is Mode.SELF_REPORT else self.file.behavioral
+
+
+def load_study(path: Path, *, seed: int | None = None) -> Study:
+    """Read and resolve a study file; `seed` takes the place of the file's own.
+
+    Raises:
+        InputError: the file cannot be read or is wrong; the message names the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"There is no study file {path}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}.") from None
+    file = parse_study(text, path)
+    if seed is not None:
+        file = msgspec.structs.replace(file, seed=seed)
+    return resolve_study(file, text, path)
+
+
+def parse_study(text: str, path: Path) -> StudyFile:
+    """The study file in `text`; `path` is for messages."""
+    try:
+        return msgspec.convert(tomllib.loads(text), StudyFile)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: {error}.") from None
+    except msgspec.ValidationError as error:
+        where = re.search(r" - at `([^`]*)`$", str(error))
+        at = where[1] if where else "$"
+        what = str(error).removesuffix(where[0]) if where else str(error)
+        if "enum" in what:
+            choices = ConditionRole if at.endswith(".role") else Mode
+            what += f"; choose from {', '.join(choices)}"
+        unknown = re.search(r"unknown field `([^`]*)`", what)
+        _refuse(text, path, what[0].lower() + what[1:], at, unknown[1] if unknown else None)
+
+
+def resolve_study(file: StudyFile, text: str, path: Path) -> Study:
+    """Check a study file against its pack and list its items."""
+    _check(file, text, path)
+    try:
+        pack = load_pack(file.pack, path.parent)
+    except InputError as error:
+        _refuse(text, path, str(error), "$.pack")
+    for index, name in enumerate(file.preferences):
+        if name not in pack.preferences:
+            known = ", ".join(pack.preferences)
+            _refuse(
+                text, path, f"the pack has no preference {name!r}; it has {known}", f"$.preferences[{index}]"
+            )
+    preferences = tuple(pack.preferences[name] for name in (file.preferences or pack.preferences))
+    items = tuple(_items(file, pack, preferences))
+    resolved = _resolved(file, pack, preferences, items)
+    return Study(
+        study_id=content_hash(resolved),
+        path=path,
+        text=text,
+        file=file,
+        pack=pack,
+        preferences=preferences,
+        items=items,
+        resolved=resolved,
+    )
+
+
+def _check(file: StudyFile, text: str, path: Path) -> None:
+    if not file.conditions:
+        _refuse(text, path, "a study needs at least one [[conditions]]", "$.conditions")
+    if not file.judges:
+        _refuse(text, path, "a study needs at least one [[judges]]", "$.judges")
+    if not file.modes:
+        _refuse(text, path, "`modes` is empty; choose from " + ", ".join(Mode), "$.modes")
+    if file.concurrency < 1:
+        _refuse(text, path, "`concurrency` must be at least 1", "$.concurrency")
+    names: set[str] = set()
+    for index, condition in enumerate(file.conditions):
+        at = f"$.conditions[{index}]"
+        if condition.name in names:
+            _refuse(
+                text, path, f"there are two conditions {condition.name!r}; give each its own name", at, "name"
+            )
+        if not condition.name.strip():
+            _refuse(text, path, "a condition's name is empty", at, "name")
+        names.add(condition.name)
+    judges: set[str] = set()
+    for index, judge in enumerate(file.judges):
+        if judge.model in judges:
+            what = f"the judge {judge.model!r} is listed twice; use `repeats` to let one judge judge again"
+            _refuse(text, path, what, f"$.judges[{index}]", "model")
+        if judge.repeats < 1:
+            _refuse(text, path, "`repeats` must be at least 1", f"$.judges[{index}]", "repeats")
+        judges.add(judge.model)
+    if any(mode is not Mode.SINGLE_TURN for mode in file.modes) and file.auditor is None:
+        _refuse(text, path, "audits need an [auditor] with a model", "$.modes")
+    for part, key, count in (
+        ("single_turn", "samples", file.single_turn.samples),
+        ("self_report", "repeats", file.self_report.repeats),
+        ("behavioral", "repeats", file.behavioral.repeats),
+    ):
+        if count < 1:
+            _refuse(text, path, f"`{key}` must be at least 1", f"$.{part}", key)
+
+
+def _refuse(text: str, path: Path, what: str, at: str, key: str | None = None) -> NoReturn:
+    number = line_of(text, at, key)
+    where = f"{path}, line {number}" if number else str(path)
+    raise InputError(f"{where}: {what.rstrip('.')}.") from None
+
+
+def _items(file: StudyFile, pack: Pack, preferences: Sequence[Preference]) -> list[Item]:
+    items: list[Item] = []
+    if Mode.SINGLE_TURN in file.modes:
+        asked: dict[str, list[Preference]] = {}
+        for preference in preferences:
+            asked.setdefault(preference.probe_set or preference.id, []).append(preference)
+        for name, sharing in asked.items():
+            probes = pack.probes(sharing[0])[: file.single_turn.max_probes]
+            ids = tuple(p.id for p in sharing)
+            items += [
+                _item(Mode.SINGLE_TURN, probe, ids, f"{name}/{n}", file.single_turn.samples)
+                for n, probe in enumerate(probes, start=1)
+            ]
+    for mode, part in ((Mode.SELF_REPORT, file.self_report), (Mode.BEHAVIORAL, file.behavioral)):
+        if mode not in file.modes:
+            continue
+        items += [
+            _item(mode, seed, (preference.id,), f"{preference.id}/{n}", part.repeats)
+            for preference in preferences
+            for n, seed in enumerate(preference.seeds[: part.max_seeds], start=1)
+        ]
+    return items
+
+
+def _item(mode: Mode, text: str, preferences: tuple[str, ...], label: str, repeats: int) -> Item:
+    item_id = content_hash([mode, text, preferences])
+    return Item(item_id=item_id, mode=mode, text=text, preferences=preferences, label=label, repeats=repeats)
+
+
+def _resolved(
+    file: StudyFile, pack: Pack, preferences: Sequence[Preference], items: Sequence[Item]
+) -> dict[str, Any]:
+    # How fast and how cheaply a study is run, and under which name, does not make it another study.
+    chosen: dict[str, Any] = msgspec.to_builtins(file)
+    for key in ("concurrency", "max_invalid_share", "name", "prices"):
+        del chosen[key]
+    chosen["endpoints"] = {alias: endpoint.base_url for alias, endpoint in file.endpoints.items()}
+    chosen["pack"] = {"name": pack.name, "version": pack.version, "content_hash": pack.content_hash}
+    chosen["preferences"] = [msgspec.to_builtins(preference) for preference in preferences]
+    chosen["items"] = [[item.item_id, item.repeats] for item in items]
+    chosen["prompts"] = prompts.prompts_hash()
+    return chosen
