@@ -53,8 +53,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Run only the first slots of the plan."""
     max_cost: float | None = None
     """US dollars after which no further audit is started."""
-    speed: float = 1.0
-    """How much faster than a real API simulated models answer."""
+    speed: float | None = 1.0
+    """How much faster than a real API simulated models answer; None for no waiting at all."""
 
 
 class LiveRun(msgspec.Struct, frozen=True):

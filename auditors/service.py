@@ -1,12 +1,12 @@
 """A run as a process of its own: the engine, and its feed on a Unix socket.
 
-`python -m auditors.service STUDY --store DIR` runs a study without a terminal. When the feed is open it prints one
-line, the path of the socket; a wrong input ends it with one sentence on the error output and exit code 2.
+`python -m auditors.service JOB` runs a study for whoever watches its feed; `JOB` is a `Job` as JSON. When the feed
+is open it prints one line, the path of the socket; a wrong input ends it with one sentence on the error output and
+exit code 2.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import fcntl
@@ -29,7 +29,7 @@ from store.layout import JOURNAL
 from store.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from auditors.study import Study
     from store.records import Run
@@ -37,16 +37,31 @@ if TYPE_CHECKING:
 _FRAME_LIMIT = 1 << 20
 
 
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """What a service process is asked to run."""
+
+    study_file: str
+    store: str
+    options: Options
+    seed: int | None = None
+    """Seed in place of the study file's own."""
+
+    def study(self) -> Study:
+        """The resolved study."""
+        return load_study(Path(self.study_file), seed=self.seed)
+
+
 @contextlib.asynccontextmanager
 async def open_engine(
     study: Study, store_path: Path, options: Options, *, check: bool = True
-) -> AsyncIterator[Engine]:
+) -> AsyncGenerator[Engine]:
     """An engine whose models can be reached, with its feed open; the store is made only after the check.
 
     Raises:
         InputError: a model cannot be reached, or the store cannot be opened.
     """
-    models = Models(study.file.endpoints, seed=study.file.seed, speed=options.speed)
+    speed = math.inf if options.speed is None else options.speed
+    models = Models(study.file.endpoints, seed=study.file.seed, speed=speed)
     try:
         for spec, place in study.models().items():
             try:
@@ -128,41 +143,8 @@ def stop_on_signals(engine: Engine) -> None:
         loop.add_signal_handler(number, engine.stop)
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of one execution, shared by every way to run a study."""
-    parser.add_argument(
-        "--speed", type=_speed, default=1.0, metavar="X", help="how fast simulated models answer"
-    )
-    parser.add_argument("--seed", type=int, metavar="N", help="seed in place of the study file's own")
-    parser.add_argument(
-        "--limit", type=_positive, metavar="N", help="run only the first N audits of the plan"
-    )
-    parser.add_argument(
-        "--max-cost", type=float, metavar="USD", help="start no audit once this much is spent"
-    )
-
-
-def options(parsed: argparse.Namespace) -> Options:
-    """The options that `arguments` defined."""
-    return Options(limit=parsed.limit, max_cost=parsed.max_cost, speed=parsed.speed)
-
-
-def _speed(text: str) -> float:
-    value = math.inf if text == "max" else float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError("the speed must be above 0, or `max`")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
-
-
-async def _serve(study: Study, store_path: Path, chosen: Options) -> Run:
-    async with open_engine(study, store_path, chosen) as engine:
+async def _serve(job: Job) -> Run:
+    async with open_engine(job.study(), Path(job.store), job.options) as engine:
         stop_on_signals(engine)
         running = asyncio.create_task(engine.run())
         sys.stdout.write(f"{_socket_path(engine.run_id)}\n")
@@ -170,15 +152,10 @@ async def _serve(study: Study, store_path: Path, chosen: Options) -> Run:
         return await running
 
 
-def main() -> int:
+def main(argument: str) -> int:
     """Run a study as a process of its own."""
-    parser = argparse.ArgumentParser(prog="python -m auditors.service", description=__doc__)
-    parser.add_argument("study", type=Path)
-    parser.add_argument("--store", type=Path, required=True)
-    arguments(parser)
-    parsed = parser.parse_args()
     try:
-        asyncio.run(_serve(load_study(parsed.study, seed=parsed.seed), parsed.store, options(parsed)))
+        asyncio.run(_serve(msgspec.json.decode(argument, type=Job)))
     except StoreError as error:
         sys.stderr.write(f"{error}\n")
         return 3
@@ -189,4 +166,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,53 @@
+# `make demo` and `make test` set up everything they need in .venv: with uv where it is installed, else with pip.
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(shell command -v uv 2>/dev/null)
+
+.PHONY: demo test lint bench docs clean
+
+demo: .venv/ready
+	@$(BIN)/cc-tui demo
+
+test: .venv/dev
+	@$(BIN)/python -m pytest -n auto
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-cache
+
+bench: .venv/dev
+	@for b in benchmarks/*.py; do $(BIN)/python $$b || exit 1; done
+
+docs: .venv/dev
+	@$(BIN)/python docs/make.py
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache
+
+.venv/bin/python:
+ifdef UV
+	@uv venv -q --python '>=3.11' .venv
+else
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cc-tui needs Python 3.11 or newer: make PYTHON=python3.12 …")'
+	@$(PYTHON) -m venv .venv
+endif
+
+.venv/ready: pyproject.toml | .venv/bin/python
+	@echo "Setting up .venv (once, a minute or two) …"
+ifdef UV
+	@uv pip install -q --python $(BIN)/python -e .
+else
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+endif
+	@touch $@
+
+.venv/dev: .venv/ready
+ifdef UV
+	@uv pip install -q --python $(BIN)/python --group dev
+else
+	@$(BIN)/python -m pip install -q --disable-pip-version-check 'pip>=25.1'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --group dev
+endif
+	@touch $@

@@ -1,0 +1,234 @@
+"""Plain lines, for pipes, logs and terminals that cannot show the app."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from store.errors import InputError
+from store.reader import Reader
+from store.text import one_line, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from auditors.feed import Hello, Totals
+    from stats.cell import Cell
+    from stats.table import StudyTable
+    from store.records import Run
+    from store.store import Store
+
+PROGRESS_EVERY_S = 2.0
+_CELL_WIDTH = 60
+_RIGHT = {"n", "estimate", "plan", "run", "valid", "judged", "labelled"}
+
+
+def say(text: str) -> None:
+    """One line on standard output."""
+    sys.stdout.write(printable(text) + "\n")
+    sys.stdout.flush()
+
+
+def print_start(hello: Hello, store: Path) -> None:
+    """What is about to be run, and where it goes."""
+    kind = "SIMULATED " if hello.simulated else ""
+    say(f"{kind}study {hello.study}: {hello.planned} audits, store {store}")
+
+
+def print_progress(totals: Totals) -> None:
+    """One line of progress."""
+    invalid = {s: c for s, c in totals.by_status.items() if s != "ok"}
+    parts = [
+        f"{totals.elapsed_s:5.0f} s",
+        f"done {totals.done}/{totals.planned}",
+        f"running {totals.running}",
+        f"judging {totals.judging}",
+        *(f"{status} {count}" for status, count in sorted(invalid.items())),
+        f"{(totals.input_tokens + totals.output_tokens) / 1000:.0f}k tokens",
+        f"${totals.cost:.2f}" + ("+?" if totals.unpriced_calls else ""),
+    ]
+    if totals.eta_s is not None and totals.done < totals.planned:
+        parts.append(f"about {totals.eta_s:.0f} s left")
+    say("  ".join(parts))
+
+
+def print_results(store: Store, run: Run) -> None:
+    """The table of a run that has ended."""
+    say("")
+    reader = Reader(store)
+    try:
+        _print_table(_table(reader))
+    except InputError as error:
+        say(str(error))
+    finally:
+        reader.close()
+    say("")
+    if run.status == "interrupted":
+        say("Interrupted. The same command goes on from here; finished audits are not repeated.")
+    elif run.status == "over_budget":
+        say("The budget is used up. Raise --max-cost to go on.")
+    say(f"Everything is in {store.root}: `cc-tui --store {store.root}` reads and labels it,")
+    say(f'`cc-tui sql --store {store.root} "SELECT * FROM scores"` queries it.')
+
+
+def print_stats(store: Store, *, as_json: bool) -> None:
+    """The table of the latest study."""
+    reader = Reader(store)
+    try:
+        table = _table(reader)
+    finally:
+        reader.close()
+    if as_json:
+        text = msgspec.json.format(msgspec.json.encode(table.to_dict()), indent=2).decode()
+        sys.stdout.write(text + "\n")
+    else:
+        _print_table(table)
+
+
+def print_overview(store: Store) -> None:
+    """What a store holds."""
+    reader = Reader(store)
+    try:
+        found = reader.arrow(
+            "SELECT s.name AS study, r.status, r.planned, count(a.audit_id) AS audits, r.started_at "
+            "FROM runs r JOIN studies s USING (study_id) LEFT JOIN audits a USING (run_id) "
+            "GROUP BY ALL ORDER BY r.started_at"
+        )
+    finally:
+        reader.close()
+    _print_query_table(found)
+    say(f"store {store.root}; the app needs a terminal, `cc-tui stats` and `cc-tui sql` do not.")
+
+
+def print_query(store: Store, query: str, form: str) -> None:
+    """The result of one SQL statement as `table`, `csv` or `json`."""
+    from exports.tabular import to_csv, to_json
+
+    reader = Reader(store)
+    try:
+        found = reader.arrow(query)
+    finally:
+        reader.close()
+    if form == "table":
+        _print_query_table(found)
+    else:
+        text = to_csv(found) if form == "csv" else to_json(found)
+        sys.stdout.write(_for_terminal(text))
+
+
+def print_models() -> None:
+    """Which models can be asked, and which keys are set; never their values."""
+    from auditors.models.registry import providers
+
+    rows = [
+        [
+            p.name,
+            p.form,
+            (f"{p.key_env} {'set' if p.key_set else 'not set'}" if p.key_env else "no key"),
+            p.note,
+        ]
+        for p in providers()
+    ]
+    _print_rows(["provider", "write it as", "key", ""], rows, width=None)
+
+
+def latest_run(store: Store) -> Run:
+    """The run that was started last."""
+    from store.records import Run
+    from store.transcripts import read_records
+
+    reader = Reader(store)
+    try:
+        return read_records(reader, Run, "true ORDER BY started_at DESC LIMIT 1", [])[0]
+    finally:
+        reader.close()
+
+
+def _table(reader: Reader) -> StudyTable:
+    from stats.table import study_table
+
+    return study_table(reader.arrow)
+
+
+def _print_table(table: StudyTable) -> None:
+    mark = "SIMULATED DATA. " if table.simulated else ""
+    say(f"{mark}How far the plan has come:")
+    _print_rows(
+        ["mode", "condition", "plan", "run", "valid", "judged", "labelled"],
+        [
+            [s.mode, s.condition, *map(str, (s.planned, s.run, s.valid, s.judged, s.labelled))]
+            for s in table.waterfall
+        ],
+        width=None,
+    )
+    for mode in dict.fromkeys(cell.mode for cell in table.cells):
+        cells = [cell for cell in table.cells if cell.mode == mode]
+        measure = "share of true, in %" if cells[0].measure == "rate" else "mean score, 1-10"
+        say("")
+        say(f"{mark}{mode}: {measure}; 95% intervals, judge {cells[0].judge}")
+        _print_rows(
+            ["preference", "group", "n", "estimate", "interval", "for new", "same models and prompts"],
+            [_cell_row(cell) for cell in cells],
+            width=None,
+        )
+    notes = dict.fromkeys(flag for cell in table.cells for flag in cell.flags)
+    if notes:
+        say("")
+        for flag in notes:
+            say(f"note: {flag}")
+
+
+def _cell_row(cell: Cell) -> list[str]:
+    group = f"{cell.group} ({cell.seeds} seeds)" if cell.pooled else cell.group
+    return [
+        cell.preference,
+        group,
+        str(cell.n),
+        _number(cell, cell.estimate) if cell.estimate is not None else "-",
+        _interval(cell, cell.low, cell.high) or f"- {cell.reason}",
+        str(cell.scope or ""),
+        _interval(cell, cell.runs_low, cell.runs_high) or f"- {cell.runs_reason}",
+    ]
+
+
+def _interval(cell: Cell, low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"[{_number(cell, low)}, {_number(cell, high)}]"
+
+
+def _number(cell: Cell, value: float) -> str:
+    return f"{value:.2f}" if cell.measure == "mean" else f"{100 * value:.1f}"
+
+
+def _print_query_table(found: object) -> None:
+    import pyarrow as pa
+
+    from exports.tabular import to_cells
+
+    assert isinstance(found, pa.Table)
+    _print_rows(found.column_names, to_cells(found), width=_CELL_WIDTH)
+    say(f"({found.num_rows} {'row' if found.num_rows == 1 else 'rows'})")
+
+
+def _print_rows(names: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None) -> None:
+    from rich.cells import cell_len
+
+    lines = [[one_line(cell, width) for cell in row] for row in (names, *rows)]
+    widths = [max(cell_len(line[i]) for line in lines) for i in range(len(names))]
+    for number, line in enumerate(lines):
+        cells = [
+            " " * (widths[i] - cell_len(cell)) + cell
+            if names[i] in _RIGHT
+            else cell + " " * (widths[i] - cell_len(cell))
+            for i, cell in enumerate(line)
+        ]
+        say("  ".join(cells).rstrip())
+        if number == 0:
+            say("  ".join("-" * w for w in widths))
+
+
+def _for_terminal(text: str) -> str:
+    # Bytes that only a file sees stay exact; a terminal must not obey them.
+    return printable(text) if sys.stdout.isatty() else text

@@ -1,0 +1,122 @@
+"""Starts runs: in this process with plain lines, or as a process of its own with the app in front."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from auditors.engine import Options
+from auditors.service import Job, live_runs, open_engine, stop_on_signals
+from cc_tui import plain
+from cc_tui.cli import Exit
+from store.errors import InputError, StoreError
+from store.records import AuditStatus
+from store.store import Store
+
+if TYPE_CHECKING:
+    import argparse
+
+    from auditors.engine import Engine
+    from store.records import Run
+
+_START_TIMEOUT_S = 60.0
+_INVALID = (AuditStatus.NO_TARGET_TURN, AuditStatus.INFRA_ERROR)
+
+
+def run(study_file: Path, parsed: argparse.Namespace, *, headless: bool) -> int:
+    """Run a study, or go on with it; `parsed` holds the options of `cc-tui run`."""
+    job = Job(
+        study_file=str(study_file),
+        store=str(parsed.store),
+        options=Options(limit=parsed.limit, max_cost=parsed.max_cost, speed=parsed.speed),
+        seed=parsed.seed,
+    )
+    if headless:
+        return asyncio.run(_run_headless(job))
+    return _run_in_app(job)
+
+
+def open_app(store: Store, *, start: str, annotator: str | None = None, socket: Path | None = None) -> int:
+    """Show the app on a store, attached to the run that goes on there, if any."""
+    from cc_tui.app import CcTuiApp
+
+    if socket is None and (runs := live_runs(store)):
+        socket = Path(runs[-1].socket)
+    app = CcTuiApp(store, socket=socket, annotator=annotator, start=start)
+    app.run()
+    return app.return_code or Exit.DONE
+
+
+async def _run_headless(job: Job) -> int:
+    study = job.study()
+    async with open_engine(study, Path(job.store), job.options) as engine:
+        stop_on_signals(engine)
+        plain.print_start(engine.hub.hello, Path(job.store))
+        showing = asyncio.create_task(_show_progress(engine))
+        try:
+            finished = await engine.run()
+        finally:
+            showing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await showing
+        plain.print_progress(engine.hub.totals())
+        statuses = engine.hub.statuses
+    code = _exit_code(finished, statuses, study.file.max_invalid_share)
+    await asyncio.to_thread(plain.print_results, Store.open(job.store), finished)
+    return code
+
+
+async def _show_progress(engine: Engine) -> None:
+    while True:
+        await asyncio.sleep(plain.PROGRESS_EVERY_S)
+        plain.print_progress(engine.hub.totals())
+
+
+def _exit_code(finished: Run, statuses: Any, max_invalid_share: float) -> Exit:
+    if finished.status == "interrupted":
+        return Exit.INTERRUPTED
+    invalid = sum(statuses[status] for status in _INVALID)
+    if invalid > max_invalid_share * max(statuses.total(), 1):
+        plain.say(
+            f"{invalid} of {statuses.total()} audits are invalid, more than `max_invalid_share` allows."
+        )
+        return Exit.INVALID_AUDITS
+    return Exit.DONE
+
+
+def _run_in_app(job: Job) -> int:
+    # The engine is no child of the terminal: the app may close, or crash, and the run goes on.
+    process = subprocess.Popen(
+        [sys.executable, "-m", "auditors.service", msgspec.json.encode(job).decode()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout
+    assert process.stderr
+    socket = process.stdout.readline().strip()
+    if not socket:
+        message = process.stderr.read().strip()
+        raise (StoreError if process.wait(_START_TIMEOUT_S) == Exit.STORE_FAILED else InputError)(message)
+    store = Store.open(job.store)
+    code = open_app(store, start="live", socket=Path(socket))
+    return _after_app(store, process, code)
+
+
+def _after_app(store: Store, process: subprocess.Popen[str], code: int) -> int:
+    if process.poll() is None and code == Exit.INTERRUPTED:
+        process.wait(_START_TIMEOUT_S)
+    if process.poll() is None:
+        plain.say("The run goes on. `cc-tui` shows it again; `cc-tui stats` prints its numbers so far.")
+        return code
+    run = plain.latest_run(store)
+    plain.print_results(store, run)
+    return code
