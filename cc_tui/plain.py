@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PROGRESS_EVERY_S = 2.0
 _CELL_WIDTH = 60
-_RIGHT = {"n", "estimate", "plan", "run", "valid", "judged", "labelled"}
+_RIGHT = {"n/plan", "estimate", "plan", "run", "valid", "judged", "labelled"}
 
 
 def say(text: str) -> None:
@@ -167,35 +167,68 @@ def _print_table(table: StudyTable) -> None:
     for mode in dict.fromkeys(cell.mode for cell in table.cells):
         cells = [cell for cell in table.cells if cell.mode == mode]
         measure = "share of true, in %" if cells[0].measure == "rate" else "mean score, 1-10"
+        notes: dict[str, str] = {}
         say("")
         say(f"{mark}{mode}: {measure}; 95% intervals, judge {cells[0].judge}")
         _print_rows(
-            ["preference", "group", "n", "estimate", "interval", "for new", "same models and prompts"],
-            [_cell_row(cell) for cell in cells],
+            [
+                "preference",
+                "group",
+                "n/plan",
+                "estimate",
+                "interval",
+                "for new",
+                "same, run again",
+                "difference",
+                "notes",
+            ],
+            [_cell_row(cell, notes) for cell in cells],
             width=None,
         )
-    notes = dict.fromkeys(flag for cell in table.cells for flag in cell.flags)
-    if notes:
-        say("")
-        for flag in notes:
-            say(f"note: {flag}")
+        for text, letter in notes.items():
+            say(f"  {letter}  {text}")
+    say("")
+    say(
+        "interval: how far the estimate may be off for new prompts (and new training seeds, where they are pooled)."
+    )
+    say(
+        "same, run again: for the very same models and prompts. difference: from the matched control or the baseline."
+    )
 
 
-def _cell_row(cell: Cell) -> list[str]:
-    group = f"{cell.group} ({cell.seeds} seeds)" if cell.pooled else cell.group
+def _cell_row(cell: Cell, notes: dict[str, str]) -> list[str]:
     return [
         cell.preference,
-        group,
-        str(cell.n),
-        _number(cell, cell.estimate) if cell.estimate is not None else "-",
-        _interval(cell, cell.low, cell.high) or f"- {cell.reason}",
+        f"{cell.group} ({cell.seeds} seeds)" if cell.pooled else cell.group,
+        f"{cell.n}/{cell.planned}",
+        "-" if cell.estimate is None else _number(cell, cell.estimate),
+        _interval(cell, cell.low, cell.high),
         str(cell.scope or ""),
-        _interval(cell, cell.runs_low, cell.runs_high) or f"- {cell.runs_reason}",
+        _interval(cell, cell.runs_low, cell.runs_high),
+        _difference(cell),
+        " ".join(notes.setdefault(note, _letter(len(notes))) for note in _notes(cell)),
     ]
 
 
+def _notes(cell: Cell) -> list[str]:
+    reasons = [cell.reason, cell.runs_reason, cell.contrast.reason if cell.contrast else ""]
+    return [*cell.flags, *dict.fromkeys(reason for reason in reasons if reason)]
+
+
+def _letter(index: int) -> str:
+    return chr(ord("a") + index) if index < 26 else str(index)
+
+
+def _difference(cell: Cell) -> str:
+    contrast = cell.contrast
+    if contrast is None or contrast.difference is None:
+        return "-" if contrast else ""
+    text = f"{_number(cell, contrast.difference):>5} {_interval(cell, contrast.low, contrast.high)}"
+    return text if contrast.q is None else f"{text} q={contrast.q:.2g}"
+
+
 def _interval(cell: Cell, low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"[{_number(cell, low)}, {_number(cell, high)}]"
+    return "-" if low is None or high is None else f"[{_number(cell, low)}, {_number(cell, high)}]"
 
 
 def _number(cell: Cell, value: float) -> str:

@@ -1,0 +1,87 @@
+"""The methods behind the numbers, each with the words and the reference that a table or report prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method as a reader meets it."""
+
+    title: str
+    how: str
+    """What it does, in one line."""
+    reference: str
+
+
+METHODS: dict[str, Method] = {
+    "components-wilson": Method(
+        "Wilson interval on variance components",
+        "Mean of the cell means; Wilson with a t quantile on the effective sample size of the chosen scope.",
+        "Wilson 1927; Korn & Graubard 1998; Franco, Little, Louis & Slud 2019; Satterthwaite 1946",
+    ),
+    "wilson": Method(
+        "Wilson score interval",
+        "Independent yes/no answers; prompts and training seeds are ignored.",
+        "Wilson 1927; Brown, Cai & DasGupta 2001",
+    ),
+    "paper": Method(
+        "The paper's bar",
+        "Mean ± 1.96 sd/√n over all answers pooled; prompts and training seeds are ignored, 0 of n gives ± 0.",
+        "Chua, Betley, Marks & Evans 2026, arXiv 2604.13051",
+    ),
+    "anova": Method(
+        "Variance components by the analysis of variance",
+        "Mean squares of training seed, prompt, their interaction and run, solved for the variances.",
+        "Searle, Casella & McCulloch 1992",
+    ),
+    "reml": Method(
+        "Variance components by REML",
+        "Restricted likelihood of the cell means and the sum of squares within cells; for unbalanced layouts.",
+        "Patterson & Thompson 1971; Searle, Casella & McCulloch 1992",
+    ),
+    "icc": Method(
+        "Intraclass correlation",
+        "Share of the variance between groups, one-way; interval from the F ratio.",
+        "McGraw & Wong 1996",
+    ),
+    "paired-t": Method(
+        "Contrast paired by prompt",
+        "t interval of the mean difference over prompts, with the variance between training seeds added.",
+        "Satterthwaite 1946; Searle, Casella & McCulloch 1992",
+    ),
+    "mover": Method(
+        "Difference from two intervals (MOVER)",
+        "The arms' own intervals combined as independent; used near the ends of the scale; no p value.",
+        "Newcombe 1998; Zou & Donner 2008",
+    ),
+    "holm": Method("Holm", "Step-down p values; controls the chance of any false claim.", "Holm 1979"),
+    "bh": Method(
+        "Benjamini-Hochberg",
+        "q values: the expected share of false findings.",
+        "Benjamini & Hochberg 1995",
+    ),
+    "by": Method(
+        "Benjamini-Yekutieli",
+        "q values that hold under any dependence.",
+        "Benjamini & Yekutieli 2001",
+    ),
+    "raw-agreement": Method("Raw agreement", "Share of pairs of ratings that are the same.", "—"),
+    "cohen-kappa": Method(
+        "Cohen's kappa",
+        "Agreement of two raters beyond what their own rates give by chance; optionally weighted by distance.",
+        "Cohen 1960, 1968",
+    ),
+    "gwet-ac": Method(
+        "Gwet's AC1 and AC2",
+        "Agreement beyond chance that stays meaningful where one category is rare.",
+        "Gwet 2008",
+    ),
+    "krippendorff-alpha": Method(
+        "Krippendorff's alpha",
+        "1 - observed/expected disagreement; any number of raters, missing ratings, several metrics.",
+        "Hayes & Krippendorff 2007",
+    ),
+}
+"""By the id that tables and exports carry."""

@@ -1,0 +1,61 @@
+"""The table of a study: for every mode, preference and group of models the estimate, its intervals and contrast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from stats.answers import Query, Stage, read_answers
+from stats.cell import Cell, Contrast
+from stats.groups import model_groups
+from stats.methods import METHODS
+from stats.panel import rows
+from stats.rules import DEFAULT_RULES, Rules
+
+__all__ = ["Cell", "Contrast", "Rules", "Stage", "StudyTable", "study_table"]
+
+
+@dataclass(frozen=True)
+class StudyTable:
+    """The numbers of a study under one set of rules."""
+
+    study_id: str
+    simulated: bool
+    rules: Rules
+    waterfall: list[Stage]
+    cells: list[Cell]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table as JSON-ready data: the output of `cc-tui stats --json`, whose names do not change.
+
+        Keys: `study_id`, `simulated`, `rules` (the fields of `Rules`), `waterfall` (a list of the fields of
+        `Stage`), `cells` (a list of the fields of `Cell`, `contrast` with those of `Contrast`) and `methods` (for
+        each method id in use its title, how and reference). Unknown numbers are null, never NaN.
+        """
+        used = {cell.method for cell in self.cells} | {
+            cell.contrast.method for cell in self.cells if cell.contrast and cell.contrast.method
+        }
+        if any(cell.contrast and cell.contrast.q is not None for cell in self.cells):
+            used.add("bh")
+        methods = {name: METHODS[name] for name in sorted(used | {"paper"})}
+        data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return data | {"methods": msgspec.to_builtins(methods)}
+
+
+def study_table(query: Query, study_id: str | None = None, rules: Rules = DEFAULT_RULES) -> StudyTable:
+    """Compute the table of a study; without an id, of the latest.
+
+    Args:
+        query: Runs a statement on the store's views `studies`, `conditions`, `items`, `audits`, `scores`, `labels`.
+        study_id: The study.
+        rules: How judgements become numbers.
+
+    Raises:
+        InputError: there is no such study, or no judgement by the judge of the rules.
+    """
+    answers = read_answers(query, study_id, rules)
+    groups = model_groups(answers.conditions, rules.max_seeds)
+    cells = list(rows(answers, groups, rules))
+    return StudyTable(answers.study_id, answers.simulated, rules, answers.waterfall, cells)

@@ -1,0 +1,234 @@
+"""The estimators against values that independent programs give for the same data."""
+
+from __future__ import annotations
+
+import csv
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stats.agreement import cohen_kappa, encode, gwet_ac, krippendorff_alpha, raw_agreement, with_interval
+from stats.contrasts import benjamini_hochberg, benjamini_yekutieli, contrast, holm, mover
+from stats.intervals import Scope, estimate, summarise, wilson, wilson_bounds
+from stats.variance import cells, components, icc
+
+FOLDER = Path(__file__).parents[2] / "shared" / "data" / "stats_ref"
+pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the reference vectors are not here")
+EXPECTED: dict[str, Any] = json.loads((FOLDER / "expected.json").read_text()) if FOLDER.is_dir() else {}
+SCOPES = {
+    "none": Scope.RUNS,
+    "prompt": Scope.PROMPTS,
+    "seed": Scope.SEEDS,
+    "seed+prompt": Scope.SEEDS_PROMPTS,
+}
+
+
+def table(name: str) -> list[dict[str, str]]:
+    with (FOLDER / name).open(newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def case(name: str, which: str) -> list[dict[str, str]]:
+    return [row for row in table(name) if row["case"] == which]
+
+
+def binary(which: str) -> tuple[list[float], list[str]]:
+    rows = case("02_binary_clusters.csv", which)
+    return [float(row["y"]) for row in rows], [row["prompt"] for row in rows]
+
+
+def crossed(which: str) -> tuple[list[float], list[str], list[str]]:
+    rows = case("03_scores_crossed.csv", which)
+    return (
+        [float(row["score"]) for row in rows],
+        [row["instruction"] for row in rows],
+        [row["seed"] for row in rows],
+    )
+
+
+@pytest.mark.parametrize("name", EXPECTED.get("engine", {}))
+def test_engine_agrees_with_its_transcription_in_r(name: str) -> None:
+    expected = EXPECTED["engine"][name]
+    which, scope = name.split("_", 1)[1].rsplit("_", 1)
+    if name.startswith("bin"):
+        result = estimate(*binary(which), scope=SCOPES[scope])
+    else:
+        result = estimate(*crossed(which), scope=SCOPES[scope], scale=(1, 10))
+    found = [result.estimate, result.low, result.high, result.n_eff, result.nu]
+    assert found == pytest.approx(
+        [expected[key] for key in ("mean", "ci_lo", "ci_hi", "n_eff", "nu")], rel=1e-6, abs=1e-9
+    )
+    assert {k: v for k, v in result.shares.items() if k != "run"} == pytest.approx(
+        expected["rho_shrunk"], rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("which", ["bal", "miss", "oneseed"])
+def test_variance_components_agree_with_lme4(which: str) -> None:
+    expected = EXPECTED["crossed"][which]["reml_var"]
+    names = {"instruction": "prompt", "Residual": "run"}
+    assert components(cells(*crossed(which))) == pytest.approx(
+        {names.get(name, name): value for name, value in expected.items()}, rel=2e-3
+    )
+
+
+def test_anova_reports_a_negative_seed_variance_as_it_is() -> None:
+    expected = EXPECTED["crossed"]["noseedvar"]["MS"]
+    found = components(cells(*crossed("noseedvar")))
+    assert found["seed"] == pytest.approx((expected["seed"] - expected["cell"]) / 15)
+    assert found["seed"] < 0
+
+
+@pytest.mark.parametrize("which", ["bal", "unbal", "unbal2", "tie", "allornone", "rare"])
+def test_icc_agrees_with_the_analysis_of_variance(which: str) -> None:
+    expected = EXPECTED["clusters"][which]["rho_anova_raw"]
+    assert icc(*binary(which)).value == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+def test_icc_interval_agrees_with_pingouin() -> None:
+    expected = EXPECTED["icc1_oneseed"]
+    y, instruction, _ = crossed("oneseed")
+    found = icc(y, instruction)
+    assert found.value == pytest.approx(expected["ICC"])
+    assert [found.low, found.high] == pytest.approx(expected["ci"], abs=0.005)
+
+
+@pytest.mark.parametrize("rate", EXPECTED.get("rates", []), ids=lambda r: f"{r['k']} of {r['n']}")
+def test_wilson_agrees_with_statsmodels(rate: dict[str, Any]) -> None:
+    found = wilson(rate["k"], rate["n"])
+    assert [found.low, found.high] == pytest.approx(rate["wilson"], rel=1e-6)
+
+
+@pytest.mark.parametrize("row", EXPECTED.get("t_wilson", []), ids=lambda r: str(r["x"]))
+def test_wilson_with_a_t_quantile(row: dict[str, float]) -> None:
+    from scipy.special import stdtrit
+
+    found = wilson_bounds(row["x"], row["n_eff"], stdtrit(row["nu"], 0.975))
+    assert found == pytest.approx((row["lo"], row["hi"]), rel=1e-6, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "adjust"), [("holm", holm), ("bh", benjamini_hochberg), ("by", benjamini_yekutieli)]
+)
+def test_adjusted_p_values_agree_with_r(name: str, adjust: Any) -> None:
+    p = [float(row["p"]) for row in table("06_pvals.csv")]
+    assert adjust(p) == pytest.approx(EXPECTED["padj"][name], rel=1e-6)
+
+
+@pytest.mark.parametrize("row", EXPECTED.get("newcombe", []), ids=lambda r: f"{r['x1']}/{r['n1']}")
+def test_mover_agrees_with_newcombe(row: dict[str, Any]) -> None:
+    one, two = wilson(row["x1"], row["n1"]), wilson(row["x2"], row["n2"])
+    low, high, reason = mover(row["x1"] / row["n1"] - row["x2"] / row["n2"], one, two)
+    assert [low, high] == pytest.approx(row["ci"], rel=1e-6)
+    assert reason == ""
+
+
+def paired(which: str) -> Any:
+    rows = case("05_paired.csv", which)
+    prompts = [row["prompt"] for row in rows]
+    arms = [summarise([float(row[arm]) for row in rows], prompts) for arm in ("treated", "baseline")]
+    return contrast(*arms)
+
+
+def test_contrast_of_two_models_is_the_paired_t() -> None:
+    expected, found = EXPECTED["paired"]["normal"], paired("normal")
+    assert (found.method, found.nu) == ("paired-t", expected["df"])
+    assert [found.difference, found.low, found.high, found.p] == pytest.approx(
+        [expected["diff"], *expected["ci"], expected["p"]], rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("which", ["ties", "two"])
+def test_contrast_with_few_prompts_off_the_floor_has_no_t(which: str) -> None:
+    found = paired(which)
+    assert found.difference == pytest.approx(EXPECTED["paired"][which]["diff"])
+    assert (found.method, found.p) == ("mover", None)
+
+
+@pytest.mark.parametrize("which", ["equal", "const_shift"])
+def test_contrast_with_equal_differences_has_width_but_no_p(which: str) -> None:
+    found = paired(which)
+    assert found.difference == pytest.approx(EXPECTED["paired"][which]["diff"])
+    assert found.low < found.difference < found.high
+    assert (found.method, found.p) == ("mover", None)
+
+
+def test_contrast_on_one_prompt_has_no_interval() -> None:
+    found = paired("one")
+    assert found.difference == pytest.approx(0.4)
+    assert (found.low, found.high, found.p) == (None, None, None)
+    assert "one prompt" in found.reason
+
+
+def same(found: float | None, expected: float | None) -> bool:
+    return found is expected if expected is None else found == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+def ratings(which: str) -> tuple[Any, int, list[str]]:
+    with (FOLDER / f"07_agree_{which}.csv").open(newline="") as handle:
+        header, *rows = list(csv.reader(handle))
+    scheme = [str(k) for k in range(1, 11)] if which == "ordinal" else ["true", "false", "not_sure"]
+    return encode([row[1:] for row in rows], scheme), len(scheme), header[1:]
+
+
+@pytest.mark.parametrize("which", ["nominal", "const", "perfect", "paradox", "ordinal"])
+def test_agreement_of_pairs_agrees_with_scikit_learn(which: str) -> None:
+    data, q, names = ratings(which)
+    for pair, expected in EXPECTED["agreement"][which]["pairwise"].items():
+        two = data[:, [names.index(name) for name in pair.split("|")]]
+        found = {
+            "raw": raw_agreement(two),
+            "kappa": cohen_kappa(two, q),
+            "kappa_linear": cohen_kappa(two, q, "linear"),
+            "kappa_quadratic": cohen_kappa(two, q, "quadratic"),
+        }
+        for name in found.keys() & expected.keys():
+            assert same(found[name].value, expected[name]), (pair, name)
+            assert found[name].n == expected["n"]
+
+
+@pytest.mark.parametrize("which", ["nominal", "const", "perfect", "paradox", "ordinal"])
+def test_alpha_agrees_with_krippendorff(which: str) -> None:
+    data, q, _ = ratings(which)
+    expected = EXPECTED["agreement"][which]
+    for metric in ("nominal", "ordinal", "interval"):
+        if f"alpha_{metric}" in expected:
+            found = krippendorff_alpha(data, q, metric)
+            assert same(found.value, expected[f"alpha_{metric}"])
+            assert (found.value is None) == bool(found.reason)
+
+
+@pytest.mark.parametrize(
+    ("which", "q", "weights", "name"),
+    [
+        ("nominal", 3, "identity", "nominal_AC1_q3"),
+        ("paradox", 3, "identity", "paradox_AC1_q3"),
+        ("paradox", 2, "identity", "paradox_AC1_q2"),
+        ("const", 3, "identity", "const_AC1_q3"),
+        ("perfect", 3, "identity", "perfect_AC1_q3"),
+        ("ordinal", 10, "identity", "ordinal_AC2_identity_q10"),
+        ("ordinal", 10, "linear", "ordinal_AC2_linear_q10"),
+        ("ordinal", 10, "quadratic", "ordinal_AC2_quadratic_q10"),
+    ],
+)
+def test_gwet_agrees_with_irrcac(which: str, q: int, weights: Any, name: str) -> None:
+    data, _, _ = ratings(which)
+    assert gwet_ac(data, q, weights).value == pytest.approx(
+        EXPECTED["irr"][name]["coefficient_value"], abs=1e-7
+    )
+
+
+def test_alpha_interval_agrees_with_another_bootstrap() -> None:
+    data, q, _ = ratings("nominal")
+    expected = EXPECTED["alpha_boot_nominal"]
+    found = with_interval(partial(krippendorff_alpha, q=q), data)
+    assert [found.low, found.high] == pytest.approx(expected["ci"], abs=expected["tol"])
+
+
+def test_without_a_common_item_nothing_is_defined() -> None:
+    data, q, _ = ratings("nooverlap")
+    for found in (raw_agreement(data), cohen_kappa(data, q), gwet_ac(data, q), krippendorff_alpha(data, q)):
+        assert (found.value, found.n, found.reason) == (None, 0, "no item has two ratings")
