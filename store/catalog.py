@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from store import layout
+from store.errors import StoreError
 from store.lake import segment_rows
 from store.records import TABLES, Audit, Label, Record, Run
 from store.schema import FORMAT, columns, schema_hash
@@ -62,9 +63,14 @@ def ensure_catalog(root: Path) -> Path:
 
         temporary = root / f".{layout.CATALOG}.{os.getpid()}.tmp"
         temporary.unlink(missing_ok=True)
-        with duckdb.connect(str(temporary)) as con:
-            for statement in view_statements(root):
-                con.execute(statement)
+        try:
+            with duckdb.connect(str(temporary)) as con:
+                for statement in view_statements(root):
+                    con.execute(statement)
+                # Closing would swallow a failed write and leave the views in a log beside the file.
+                con.execute("CHECKPOINT")
+        except duckdb.Error as error:
+            raise StoreError(f"The catalogue {path} cannot be written: {error}") from None
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 import openai
 import pytest
-from wire import CANARY, Script, adapter, ask, serving
 
 from auditors.models.base import (
     ErrorKind,
@@ -26,6 +25,7 @@ from auditors.models.base import (
 )
 from auditors.sim.models import sim_model
 from auditors.sim.server import Server, serve
+from tests.wire import CANARY, Script, adapter, ask, serving
 
 HELLO = (TextDelta("Hel"), TextDelta("lo"))
 BODY: dict[str, Any] = {"model": "script", "messages": [{"role": "user", "content": "Hi"}]}
@@ -131,6 +131,14 @@ async def test_the_sdk_reads_every_kind_of_delta() -> None:
     ]
     assert [piece.id is None for piece in pieces] == [False, True, False]
     assert choices[-1].finish_reason == "tool_calls"
+
+
+async def test_a_call_that_no_delta_announced_is_still_sent() -> None:
+    script = Script(TextDelta("now"))
+    script.response = Script(ToolCallDelta(0, "stop", ""), stop=StopReason.TOOL_CALLS).response
+    async with serving(script) as server, adapter(server.base_url) as model:
+        (call,) = (await complete(model, ask())).message.tool_calls
+    assert (call.name, call.arguments) == ("stop", "")
 
 
 async def test_ids_of_calls_are_equal_for_equal_requests_only() -> None:
@@ -300,6 +308,18 @@ async def test_requests_sent_ahead_are_answered_in_order() -> None:
         assert [(await wire.answer())[0] for _ in range(3)] == [200, 404, 200]
 
 
+async def test_a_request_sent_during_an_answer_waits_for_its_turn() -> None:
+    gate = asyncio.Event()
+    script = Script(*HELLO, gate=gate)
+    async with serving(script) as server, raw(server) as wire, sdk(server) as other:
+        wire.post(encode())
+        await asyncio.wait_for(script.started.wait(), 5)
+        wire.post(encode(model="nobody"))
+        await other.models.list()  # by its answer the server has read what came before
+        gate.set()
+        assert [(await wire.answer())[0] for _ in range(2)] == [200, 404]
+
+
 async def test_a_client_that_asks_first_may_go_on() -> None:
     body = encode()
     async with serving(Script(*HELLO)) as server, raw(server) as wire:
@@ -346,7 +366,7 @@ async def test_a_body_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_client_that_goes_away_cancels_the_model(stream: bool) -> None:
-    script = Script(*HELLO, hold=True)
+    script = Script(*HELLO, gate=asyncio.Event())
     async with serving(script) as server:
         async with raw(server) as wire:
             wire.post(encode(stream=stream))
@@ -355,7 +375,7 @@ async def test_a_client_that_goes_away_cancels_the_model(stream: bool) -> None:
 
 
 async def test_closing_the_server_cancels_what_runs() -> None:
-    script = Script(*HELLO, hold=True)
+    script = Script(*HELLO, gate=asyncio.Event())
     async with serving(script) as server, raw(server) as wire:
         wire.post(encode(stream=True))
         assert (await wire.head())[0] == 200

@@ -59,8 +59,6 @@ class Failure(msgspec.Struct, frozen=True):
     """Whether another attempt may succeed."""
     wait: float = 0.0
     """Seconds that the endpoint asks us to wait before that."""
-    status: int = 0
-    """HTTP status, or 0 without one."""
     param: str = ""
     """The parameter that the endpoint blames."""
 
@@ -113,8 +111,7 @@ def status_failure(status: int, body: object, headers: Mapping[str, str]) -> Fai
     wait = _asked_wait(headers)
     spent = "insufficient_quota" in (fields.get("code"), fields.get("type"))
     passing = (status in _PASSING or status >= 500) and not spent and wait <= _LONGEST_WAIT
-    detail = f"HTTP {status}, {words}"
-    return Failure(kind, detail, passing, wait, status, str(fields.get("param") or ""))
+    return Failure(kind, f"HTTP {status}, {words}", passing, wait, str(fields.get("param") or ""))
 
 
 def _asked_wait(headers: Mapping[str, str]) -> float:
@@ -147,7 +144,7 @@ def rejected(failure: Failure, names: Iterable[str]) -> str | None:
 
     A value out of range is not meant: leaving it out in silence would hide the mistake.
     """
-    if failure.kind is not ErrorKind.BAD_REQUEST or failure.status not in (400, 422):
+    if failure.kind is not ErrorKind.BAD_REQUEST:
         return None
     about = failure.param or failure.detail
     for name in names:
