@@ -89,14 +89,11 @@ class Engine:
         self._check_prices()
         self._lock = _lock(store, study)
         self.run_id = new_id()
-        reader = Reader(store)
-        try:
-            slots = plan.plan(study)[: options.limit]
-            self._progress = plan.progress(study, reader)
-            self._left = deque(slot for slot in slots if slot.slot_id not in self._progress.statuses)
-            self._owed: deque[Audit] = deque(self._owed_audits(reader))
-        finally:
-            reader.close()
+        self._reader = Reader(store)
+        slots = plan.plan(study)[: options.limit]
+        self._progress = plan.progress(study, self._reader)
+        self._left = deque(slot for slot in slots if slot.slot_id not in self._progress.statuses)
+        self._owed = deque(self._owed_audits())
         wanted = {slot.slot_id for slot in slots}
         earlier = Counter(s for slot_id, s in self._progress.statuses.items() if slot_id in wanted)
         self.simulated = any(models.get(condition.model).simulated for condition in study.file.conditions)
@@ -151,7 +148,7 @@ class Engine:
         self._journal = await asyncio.to_thread(
             self._store.journal, self._study.study_id, self.run_id, segment_seconds=_SEGMENT_S
         )
-        await self._write(self._opening_rows())
+        await self._journal.write(self._opening_rows())
         compacting = asyncio.create_task(self._compact())
         try:
             async with asyncio.TaskGroup() as group:
@@ -264,10 +261,11 @@ class Engine:
         run = msgspec.structs.replace(self._run, revision=1, status=status, ended_at=now())
         if self._journal:
             with contextlib.suppress(StoreError):
-                await self._write([run])
+                await self._journal.write([run])
             await asyncio.to_thread(self._journal.close)
             with contextlib.suppress(OSError):
                 await asyncio.to_thread(compact, self._store.root)
+        self._reader.close()
         os.ftruncate(self._lock, 0)
         os.close(self._lock)
         return run
@@ -275,10 +273,6 @@ class Engine:
     def announce(self, socket: Path) -> None:
         """Note in the store where this run's feed can be read (see `auditors.service.live_runs`)."""
         os.pwrite(self._lock, msgspec.json.encode(LiveRun(self.run_id, str(socket), os.getpid())), 0)
-
-    async def _write(self, rows: list[Record]) -> None:
-        assert self._journal
-        await asyncio.shield(asyncio.wrap_future(self._journal.append(rows)))
 
     def _opening_rows(self) -> list[Record]:
         rows: list[Record] = [self._run]
@@ -390,18 +384,16 @@ class Engine:
             simulated=self._models.get(slot.condition.model).simulated,
         )
 
-    def _owed_audits(self, reader: Reader) -> list[Audit]:
+    def _owed_audits(self) -> list[Audit]:
         if not self._progress.unjudged:
             return []
-        audits = read_records(reader, Audit, "study_id = ? ORDER BY launch_index", [self._study.study_id])
+        audits = read_records(
+            self._reader, Audit, "study_id = ? ORDER BY launch_index", [self._study.study_id]
+        )
         return [audit for audit in audits if audit.audit_id in self._progress.unjudged]
 
     def _stored_transcript(self, audit_id: str) -> list[Message]:
-        reader = Reader(self._store)
-        try:
-            found = load_transcript(reader, audit_id)
-        finally:
-            reader.close()
+        found = load_transcript(self._reader, audit_id)
         messages = {message.message_id: message for message in found.messages}
         return [messages[message_id] for message_id in found.final_view]
 

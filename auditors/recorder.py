@@ -46,7 +46,7 @@ class Recorder:
 
     async def begin(self) -> None:
         """Write the audit's first revision."""
-        await self._write([self.audit])
+        await self._journal.write([self.audit])
 
     async def finish(self, status: AuditStatus, reason: str | None, **facts: Any) -> Audit:
         """Write the audit's last revision and return it; `facts` are its remaining columns."""
@@ -58,22 +58,22 @@ class Recorder:
             ended_at=now(),
             **facts,
         )
-        await self._write([self.audit])
+        await self._journal.write([self.audit])
         return self.audit
 
     async def event(self, kind: str, payload: dict[str, Any]) -> None:
         """Write an event that changes nothing in the conversation."""
-        await self._write([self._event(kind, payload)])
+        await self._journal.write([self._event(kind, payload)])
 
     async def change(self, change: Change) -> None:
         """Write a change of the conversation; a message's content goes to `messages`."""
         if not isinstance(change, MessageAdded):
             payload: dict[str, Any] = msgspec.to_builtins(change)
-            await self._write([self._event(payload.pop("kind"), payload)])
+            await self._journal.write([self._event(payload.pop("kind"), payload)])
             return
         event = self._event("message_added", {"message_id": change.node.message_id})
         self._added[change.node.message_id] = event
-        await self._write([event, self.message(change.node)])
+        await self._journal.write([event, self.message(change.node)])
 
     def message(self, node: Node) -> Message:
         """The row of a message that was added by `change`."""
@@ -108,12 +108,12 @@ class Recorder:
     ) -> ModelCall:
         """Write a model call and return its row."""
         row = self._call(role, model, request, outcome, timing)
-        await self._write([row])
+        await self._journal.write([row])
         return row
 
     async def rows(self, rows: Sequence[Record]) -> None:
         """Write rows that were made elsewhere."""
-        await self._write(rows)
+        await self._journal.write(rows)
 
     def _call(
         self,
@@ -181,7 +181,3 @@ class Recorder:
             kind=kind,
             payload=payload,
         )
-
-    async def _write(self, rows: Sequence[Record]) -> None:
-        # What was handed to the journal will be written, so a cancelled audit need not take it back.
-        await asyncio.shield(asyncio.wrap_future(self._journal.append(rows)))

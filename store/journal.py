@@ -7,6 +7,7 @@ of its table. A restart opens a new writer, so no file is ever continued after a
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import queue
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from store.records import Record
 
+MAX_ROW_BYTES = 16_000_000
+"""DuckDB's limit for a JSON object; its readers set aside twice as much for each thread."""
 _LINGER_S = 0.003
 _MAX_GROUP = 2_000
 
@@ -96,8 +99,25 @@ class Journal:
             first = self._next_n
             self._next_n += len(rows)
             lines = [encode_row(first + i, row) for i, row in enumerate(rows)]
+            if max(map(len, lines), default=0) > MAX_ROW_BYTES:
+                self._next_n = first
+                done.set_exception(
+                    StoreError(f"A row is larger than {MAX_ROW_BYTES:,} bytes and cannot be kept.")
+                )
+                return done
             self._queue.put((lines, done))
         return done
+
+    async def write(self, rows: Sequence[Record]) -> None:
+        """Write `rows` and return when they are on disk; cancelling the wait takes nothing back.
+
+        Raises:
+            StoreError: the disk refused.
+        """
+        done = asyncio.wrap_future(self.append(rows))
+        # When nobody waits any more, the failure is still seen by whoever writes next.
+        done.add_done_callback(lambda future: future.cancelled() or future.exception())
+        await asyncio.shield(done)
 
     def close(self) -> None:
         """Write what is waiting, seal the last segment and let the writer's lock go."""

@@ -134,7 +134,7 @@ def segment_rows(record: type[Record], files: str, *, tolerant: bool) -> str:
     return (
         f"SELECT {names}, parse_filename(parse_path(filename)[-2]) AS writer, "
         "parse_filename(filename, true) AS segment, n "
-        f"FROM read_json({files}, columns={shape}, maximum_object_size=268435456, {options}) AS j(n, r, filename) "
+        f"FROM read_json({files}, columns={shape}, {options}) AS j(n, r, filename) "
         "WHERE r IS NOT NULL"
     )
 

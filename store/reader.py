@@ -9,6 +9,7 @@ from store.errors import QueryError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import duckdb
     import pyarrow as pa
@@ -29,12 +30,14 @@ class Reader:
         import duckdb
 
         self._errors = duckdb.Error
-        self._con = duckdb.connect(str(store.catalog()), read_only=True)
+        # A database of its own: connections to one file share their settings, and these get locked.
+        self._con = duckdb.connect()
         for setting in (
+            f"ATTACH {_quoted(store.catalog())} AS store (READ_ONLY)",
             f"SET memory_limit = '{_MEMORY_LIMIT}'",
             "SET autoinstall_known_extensions = false",
             "SET autoload_known_extensions = false",
-            "SET allowed_directories = ['" + str(store.root).replace("'", "''") + "/']",
+            f"SET allowed_directories = [{_quoted(store.root)}]",
             "SET enable_external_access = false",
             "SET lock_configuration = true",
         ):
@@ -49,6 +52,7 @@ class Reader:
             QueryError: the query is wrong, was interrupted, or is not a statement that only reads.
         """
         cursor = self._con.cursor()
+        cursor.execute("USE store")
         with self._guard:
             self._running.add(cursor)
         try:
@@ -79,3 +83,7 @@ class Reader:
         """Close the connection."""
         self.interrupt()
         self._con.close()
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"

@@ -14,7 +14,7 @@ import duckdb
 import pytest
 
 from store import schema
-from store.errors import InputError, QueryError
+from store.errors import InputError, QueryError, StoreError
 from store.journal import writer_lives
 from store.lake import compact
 from store.reader import Reader
@@ -249,6 +249,15 @@ def test_a_full_disk_fails_the_row_and_all_that_follow_and_loses_none_before(sto
     assert out.endswith("refused\n")
     rows, distinct, _ = count(store)
     assert rows == distinct == acknowledged
+
+
+def test_a_row_too_large_for_readers_is_refused_and_disturbs_no_other(store: Store) -> None:
+    journal = store.journal(STUDY, RUN)
+    with pytest.raises(StoreError, match="larger than"):
+        journal.append([message(1, "x" * 17_000_000)]).result(timeout=20)
+    journal.append([message(2, "x" * 15_000_000)]).result(timeout=20)
+    assert count(store, "base.messages") == (1, 1, 1)
+    journal.close()
 
 
 def test_two_compactors_do_not_disturb_each_other(store: Store) -> None:
