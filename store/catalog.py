@@ -55,6 +55,12 @@ _DERIVED = {
 }
 
 
+def derived_views() -> dict[str, str]:
+    """Views that join or select from the tables, with what a row of each is."""
+    labels = "A standing label: given, and neither undone nor replaced."
+    return {"labels": labels} | {name: note for name, (note, _) in _DERIVED.items()}
+
+
 def ensure_catalog(root: Path) -> Path:
     """Write `catalog.duckdb` if it is missing, of another schema, or the store has been moved."""
     path = root / layout.CATALOG

@@ -1,0 +1,79 @@
+"""Makes what the program can say of itself: the schema's page and the screenshots.
+
+python docs/make.py [--no-screenshots]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from store.catalog import derived_views
+from store.schema import FORMAT, markdown
+
+if TYPE_CHECKING:
+    from textual.pilot import Pilot
+
+HERE = Path(__file__).parent
+SIZE = (150, 42)
+
+
+def schema_page() -> str:
+    """`docs/schema.md`."""
+    views = "\n".join(f"| {name} | {note} |" for name, note in derived_views().items())
+    return (
+        f"# Tables and views\n\n<!-- Made by `make docs` from store/records.py; do not edit. -->\n\n"
+        f"Store format {FORMAT}. Every table is a view of `catalog.duckdb` that any DuckDB opens read-only, also "
+        "while runs write. Times are UTC. JSON columns hold text that DuckDB's JSON functions read. Rows of "
+        "`base.<table>` carry `writer`, `segment` and `n` besides: where the row stands in its journal. Of `audits` "
+        "and `runs`, the views show the latest revision; `base.audits` has them all.\n\n"
+        f"| derived view | a row is |\n|---|---|\n{views}\n\n{markdown()}"
+    )
+
+
+async def screenshots() -> None:
+    """`docs/*.svg`: the app itself, in front of a run of the demonstration."""
+    from cc_tui.app import CcTuiApp
+    from store.store import Store
+    from tests.studies import DEMO, service
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cc-data"
+        process = service(DEMO, path, speed=3.0)
+        assert process.stdout
+        socket = Path(process.stdout.readline().strip())
+        app = CcTuiApp(Store.open(path), socket=socket, annotator="ann")
+        async with app.run_test(size=SIZE) as pilot:
+            await asyncio.sleep(9)
+            await _shoot(pilot, "live")
+            await asyncio.to_thread(process.wait)
+            for key, name in (("f4", "stats"), ("f3", "label"), ("f2", "transcripts")):
+                await pilot.press(key)
+                await asyncio.sleep(2.5)
+                await _shoot(pilot, name)
+            await pilot.press("enter")
+            await asyncio.sleep(1.5)
+            await _shoot(pilot, "reader")
+
+
+async def _shoot(pilot: Pilot[None], name: str) -> None:
+    await pilot.pause()
+    (HERE / f"{name}.svg").write_text(pilot.app.export_screenshot(title="cc-tui"), encoding="utf-8")
+
+
+def main() -> None:
+    """Write everything."""
+    (HERE / "schema.md").write_text(schema_page(), encoding="utf-8")
+    if "--no-screenshots" not in sys.argv:
+        asyncio.run(screenshots())
+    subprocess.run(["git", "status", "--short", str(HERE)], check=False)
+
+
+if __name__ == "__main__":
+    main()
