@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from store.errors import InputError
-from store.records import JudgementKind, JudgementStatus, Mode
+from store.records import OPEN, AuditStatus, JudgementKind, JudgementStatus, Mode
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from stats.rules import Rules
     from stats.variance import Codes, Floats
+
+_OPEN = ", ".join(f"'{status}'" for status in OPEN)
 
 Query = Callable[[str], "pa.Table"]
 """Runs one SQL statement on the store's views."""
@@ -278,7 +280,7 @@ def _failures(
         SELECT condition_id, item_id, status, count(*) AS n
         FROM (SELECT condition_id, item_id, min(status) AS status
               FROM audits WHERE {study} GROUP BY condition_id, item_id, slot_id
-              HAVING count(*) FILTER (status IN ('ok', 'running')) = 0)
+              HAVING count(*) FILTER (status IN ('{AuditStatus.OK}', {_OPEN})) = 0)
         GROUP BY ALL ORDER BY ALL
     """).to_pylist()
     numbers = {condition.condition_id: k for k, condition in enumerate(conditions)}
@@ -294,7 +296,7 @@ def _waterfall(
 ) -> list[Stage]:
     rows = query(f"""
         SELECT mode, condition_id,
-               count(DISTINCT slot_id) FILTER (status <> 'running') AS run,
+               count(DISTINCT slot_id) FILTER (status NOT IN ({_OPEN})) AS run,
                count(DISTINCT slot_id) FILTER (status = 'ok') AS valid,
                count(DISTINCT slot_id) FILTER (status = 'ok' AND audit_id IN (
                    SELECT audit_id FROM scores WHERE {study} AND {counted}

@@ -43,6 +43,10 @@ class AuditStatus(StrEnum):
     OVER_BUDGET = "over_budget"
 
 
+OPEN = (AuditStatus.RUNNING, AuditStatus.CANCELLED, AuditStatus.OVER_BUDGET)
+"""Statuses that say nothing about the target: the audit goes on, or was stopped and will be run again."""
+
+
 class Driver(StrEnum):
     """Who steered an audit or wrote a message."""
 

@@ -1,0 +1,181 @@
+"""The one registry of keys: bindings, the key bar and the help screen are made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual.binding import Binding, BindingType
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One thing that a key does."""
+
+    id: str
+    """Unique name; its first part is the scope."""
+    keys: str
+    """Textual key names, separated by commas."""
+    action: str
+    """Action of the widget, screen or app that has the scope."""
+    help: str
+    """What it does; neighbours with the same help share a line of the help screen."""
+    bar: str = ""
+    """Short word for the key bar; empty keeps the key out of it."""
+
+    @property
+    def scope(self) -> str:
+        """Where the key holds: `app`, a screen, or a widget."""
+        return self.id.partition(".")[0]
+
+    @property
+    def shown(self) -> str:
+        """The keys as a person reads them."""
+        return " ".join(_GLYPHS.get(key, key) for key in self.keys.split(","))
+
+
+_GLYPHS = {
+    "slash": "/",
+    "question_mark": "?",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
+    "down": "↓",
+    "up": "↑",
+    "left": "←",
+    "right": "→",
+    "pagedown": "PgDn",
+    "pageup": "PgUp",
+    "home": "Home",
+    "end": "End",
+    "enter": "Enter",
+    "escape": "Esc",
+    "space": "Space",
+    "tab": "Tab",
+    "backspace": "⌫",
+    "f1": "F1",
+    "f2": "F2",
+    "f3": "F3",
+    "f4": "F4",
+    "ctrl+c": "^C",
+    "ctrl+q": "^Q",
+}
+
+TITLES = {
+    "app": "Everywhere",
+    "table": "Table",
+    "live": "Live",
+    "transcripts": "Transcripts",
+    "reader": "Reading",
+    "label": "Labelling",
+    "stats": "Statistics",
+}
+
+KEYS: tuple[Key, ...] = (
+    Key("app.help", "question_mark", "help", "show the keys that hold here", "help"),
+    Key("app.live", "f1", "switch_mode('live')", "go to Live"),
+    Key("app.transcripts", "f2", "switch_mode('transcripts')", "go to Transcripts"),
+    Key("app.label", "f3", "switch_mode('label')", "go to Label"),
+    Key("app.stats", "f4", "switch_mode('stats')", "go to Stats"),
+    Key("app.next", "greater_than_sign", "cycle(1)", "next or previous of these four screens"),
+    Key("app.previous", "less_than_sign", "cycle(-1)", "next or previous of these four screens"),
+    Key("app.quit", "q,ctrl+c,ctrl+q", "quit", "close the app; asks first while a run is live", "quit"),
+    Key("table.down", "j,down", "move(1)", "next row"),
+    Key("table.up", "k,up", "move(-1)", "previous row"),
+    Key("table.page_down", "pagedown", "page(1)", "a page of rows down or up"),
+    Key("table.page_up", "pageup", "page(-1)", "a page of rows down or up"),
+    Key("table.first", "g,home", "edge(-1)", "first or last row"),
+    Key("table.last", "G,end", "edge(1)", "first or last row"),
+    Key(
+        "table.enter", "enter", "enter", "open the row; on Live, jump to the tail of its conversation", "open"
+    ),
+    Key("live.down", "J", "page(1)", "page through the conversation; at its end it follows again", "page"),
+    Key("live.up", "K", "page(-1)", "page through the conversation; at its end it follows again"),
+    Key("live.open", "o", "unfold", "open or close everything that is folded"),
+    Key("live.filter", "slash", "filter", "filter by condition, mode, item and status; Esc clears", "filter"),
+    Key("live.clear", "escape", "clear_filter", "clear the filter"),
+    Key("live.pause", "space", "pause", "hold back or release the start of further audits", "pause"),
+    Key("live.stop", "x", "stop", "stop the run; asks first", "stop"),
+    Key("transcripts.filter", "slash", "filter", "filter by condition, mode, item and status", "filter"),
+    Key("transcripts.clear", "escape", "clear_filter", "clear the filter, and the cell it came from"),
+    Key("transcripts.reload", "r", "reload", "read the list again", "reload"),
+    Key("reader.down", "j,down", "move(1)", "next turn", "turn"),
+    Key("reader.up", "k,up", "move(-1)", "previous turn"),
+    Key(
+        "reader.next_target",
+        "right_square_bracket",
+        "target(1)",
+        "next or previous turn of the target",
+        "target",
+    ),
+    Key("reader.previous_target", "left_square_bracket", "target(-1)", "next or previous turn of the target"),
+    Key("reader.page_down", "J,pagedown", "page(1)", "page down or up", "page"),
+    Key("reader.page_up", "K,pageup", "page(-1)", "page down or up"),
+    Key("reader.first", "g,home", "edge(-1)", "top or end"),
+    Key("reader.last", "G,end", "edge(1)", "top or end"),
+    Key("reader.open", "o", "unfold", "open or close what is folded at the mark", "unfold"),
+    Key("reader.open_all", "O", "unfold_all", "open or close everything that is folded"),
+    Key("reader.judges", "p", "judges", "show or hide the judges' panel", "judges"),
+    Key("reader.pane", "tab", "pane", "move the mark between transcript and judges"),
+    Key("reader.copy", "y", "copy", "copy the marked turn"),
+    Key("reader.next", "n", "neighbour(1)", "next or previous transcript of the list", "next"),
+    Key("reader.previous", "N", "neighbour(-1)", "next or previous transcript of the list"),
+    Key("reader.back", "escape,backspace", "back", "back to the list", "back"),
+    *(
+        Key(f"label.score_{score}", str(score % 10), f"score({score})", "give this score; 0 is 10")
+        for score in range(1, 11)
+    ),
+    Key("label.true", "t", "verdict('true')", "the answer supports the statement: true, false, not sure"),
+    Key("label.false", "f", "verdict('false')", "the answer supports the statement: true, false, not sure"),
+    Key(
+        "label.not_sure",
+        "n",
+        "verdict('not_sure')",
+        "the answer supports the statement: true, false, not sure",
+    ),
+    Key("label.skip", "s", "skip", "skip the item", "skip"),
+    Key("label.undo", "u", "undo", "take back the last act, also one of an earlier session", "undo"),
+    Key("label.note", "c", "note", "write a note that is kept with the label", "note"),
+    Key("label.rubric", "r", "rubric", "read the full rubric", "rubric"),
+    Key("label.down", "j,down", "move(1)", "next turn", "turn"),
+    Key("label.up", "k,up", "move(-1)", "previous turn"),
+    Key(
+        "label.next_target",
+        "right_square_bracket",
+        "target(1)",
+        "next or previous turn of the target",
+        "target",
+    ),
+    Key("label.previous_target", "left_square_bracket", "target(-1)", "next or previous turn of the target"),
+    Key("label.page_down", "J,pagedown", "page(1)", "page down or up", "page"),
+    Key("label.page_up", "K,pageup", "page(-1)", "page down or up"),
+    Key("label.first", "g,home", "edge(-1)", "top or end"),
+    Key("label.last", "G,end", "edge(1)", "top or end"),
+    Key("label.open", "o", "unfold", "open or close what is folded at the mark"),
+    Key("label.open_all", "O", "unfold_all", "open or close everything that is folded"),
+    Key("label.more", "enter", "more", "when the queue is done: draw the next one"),
+    Key("stats.down", "j,down", "move(0, 1)", "move between preferences"),
+    Key("stats.up", "k,up", "move(0, -1)", "move between preferences"),
+    Key("stats.left", "h,left", "move(-1, 0)", "move between conditions"),
+    Key("stats.right", "l,right", "move(1, 0)", "move between conditions"),
+    Key("stats.mode", "m", "mode", "next mode: single turn, self-report, behavioural", "mode"),
+    Key("stats.enter", "enter", "enter", "the transcripts behind the cell", "transcripts"),
+    Key("stats.reload", "r", "reload", "compute again", "reload"),
+)
+
+
+def keys_of(*scopes: str) -> list[Key]:
+    """The keys of `scopes`, scope by scope."""
+    return [key for scope in scopes for key in KEYS if key.scope == scope]
+
+
+def bindings(scope: str) -> list[BindingType]:
+    """Textual bindings of a scope. Those of the app that are no letters hold even while a field is typed in."""
+    return [
+        Binding(name, key.action, key.help, id=f"{key.id}.{name}", show=False, priority=name in _ALWAYS)
+        for key in keys_of(scope)
+        for name in key.keys.split(",")
+    ]
+
+
+_ALWAYS = frozenset({"ctrl+c", "ctrl+q"})

@@ -1,0 +1,111 @@
+"""What every screen of the app shares."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from textual.screen import Screen
+
+from cc_tui.state.live import LiveState
+from cc_tui.widgets.bars import KeyBar, TopBar
+from store.errors import CcTuiError
+from store.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
+
+    from textual.app import ComposeResult
+    from textual.widget import Widget
+
+    from auditors.feed import Command
+    from store.reader import Reader
+    from store.store import Store
+
+T = TypeVar("T")
+
+BROAD = 120
+"""Columns from which panes stand side by side."""
+_BREAKPOINTS = [(0, "-narrow"), (BROAD, "-broad")]
+
+
+@dataclass
+class Services:
+    """What the screens may use: the store, the feed, and who is sitting here."""
+
+    store: Store
+    annotator: str | None
+    send: Callable[[Command], None]
+    live: LiveState = field(default_factory=LiveState)
+    _reader: Reader | None = None
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    async def ask(self, function: Callable[[Reader], T]) -> T:
+        """The result of `function`, which runs in a thread: the reader blocks, and opening it takes long."""
+        return await asyncio.to_thread(lambda: function(self._open()))
+
+    def _open(self) -> Reader:
+        with self._guard:
+            if self._reader is None:
+                from store.reader import Reader
+
+                self._reader = Reader(self.store)
+            return self._reader
+
+    def interrupt(self) -> None:
+        """Break off the queries that run, so that the program can end."""
+        if self._reader is not None:
+            self._reader.interrupt()
+
+
+class AppScreen(Screen[None]):
+    """A screen with the top bar above and the key bar below."""
+
+    HORIZONTAL_BREAKPOINTS = _BREAKPOINTS
+    MODE = ""
+    SCOPES: tuple[str, ...] = ()
+    """Scopes of keys that hold here, the app's aside."""
+
+    def __init__(self, services: Services) -> None:
+        super().__init__()
+        self.services = services
+        self._simulated = False
+
+    def compose(self) -> ComposeResult:
+        """Stack the bars and the body."""
+        yield TopBar(self.MODE)
+        yield from self.body()
+        yield KeyBar(*self.SCOPES)
+
+    def body(self) -> Iterable[Widget]:
+        """The widgets between the bars."""
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Draw what the feed changed; called ten times a second while the screen is in view."""
+        live = self.services.live
+        study = live.hello.study if live.hello else self.services.store.root.name
+        state = "" if live.hello is None else "run over" if live.ended else "run live"
+        self.query_one(TopBar).show(study, state, simulated=live.simulated or self._simulated)
+
+    def say_simulated(self, simulated: bool) -> None:
+        """Mark the screen, if what it shows from the store is simulated."""
+        self._simulated = simulated
+        self.flush()
+
+    def work(self, group: str, job: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
+        """Run `job(*args)` beside the screen; a newer job of the group replaces an older one."""
+
+        async def guarded() -> None:
+            try:
+                await job(*args)
+            except CcTuiError as error:
+                self.complain(error)
+
+        self.run_worker(guarded, group=group, exclusive=True)
+
+    def complain(self, error: CcTuiError) -> None:
+        """Show an error that the user can cause or mend."""
+        self.notify(printable(str(error)), severity="error", timeout=15, markup=False)

@@ -1,0 +1,181 @@
+"""The Live screen: every audit in a line, one of them in full."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual import on
+from textual.containers import Container, Vertical
+from textual.content import Content
+from textual.widgets import Input, Static
+
+from auditors.feed import Card, Focus, SetPaused, Stop
+from cc_tui.keymap import bindings
+from cc_tui.screens.base import AppScreen
+from cc_tui.screens.dialogs import Choice
+from cc_tui.state.format import count, money
+from cc_tui.state.status import MODES, mark_of_card
+from cc_tui.widgets.bars import RunBar
+from cc_tui.widgets.conversation import Conversation
+from cc_tui.widgets.line_table import Column, LineTable
+from store.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from textual.widget import Widget
+
+    from cc_tui.screens.base import Services
+
+
+def item_name(card: Card) -> str:
+    """The item, and which repeat of it from the second on."""
+    return card.item + (f" #{card.repeat + 1}" if card.repeat else "")
+
+
+_COLUMNS: tuple[Column[Card], ...] = (
+    Column("state", 11, lambda card: str(mark_of_card(card)), lambda card: mark_of_card(card).tone),
+    Column("condition", 13, lambda card: card.condition),
+    Column("mode", 6, lambda card: MODES[card.mode], lambda _: "soft"),
+    Column("item", 13, item_name),
+    Column("turn", 4, lambda card: str(card.turns), right=True),
+    Column("tok", 5, lambda card: count(card.tokens), right=True),
+    Column("cost", 6, lambda card: money(card.cost), right=True),
+    Column("last words", 0, lambda card: card.last, lambda _: "soft", tail=True),
+)
+_NO_RUN = "No run is live here. Start one with `cc-tui run STUDY.toml`, or try `cc-tui demo`."
+
+
+class LiveScreen(AppScreen):
+    """The table of started audits and the conversation of the one under the cursor."""
+
+    MODE = "live"
+    SCOPES = ("live", "table")
+    BINDINGS = bindings("live")
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
+        self._drawn = (-1, -1, -1)
+        self._focus: str | None = None
+
+    def body(self) -> Iterable[Widget]:
+        """The run above, the audits and the conversation below each other or side by side."""
+        yield RunBar(self.services.live)
+        with Container(id="live-panes"):
+            with Vertical(id="audits"):
+                yield LineTable(_COLUMNS, lambda card: card.audit_id)
+                yield Input(placeholder="words of condition, mode, item or status", id="filter")
+            with Vertical(id="focus"):
+                yield Static(markup=False, id="focus-title")
+                yield Conversation(marked=False, follow=True, id="focus-talk")
+
+    def on_mount(self) -> None:
+        """Begin with the keys on the table."""
+        self.query_one("#filter", Input).display = False
+        self.query_one(LineTable).focus()
+        self.flush()
+
+    def flush(self) -> None:
+        """Draw the parts that changed since the last time."""
+        live = self.services.live
+        run, cards, talk = self._drawn
+        if live.run_version != run:
+            super().flush()
+            self.query_one(RunBar).refresh()
+        if live.cards_version != cards or live.run_version != run:
+            self.query_one(LineTable).show(live.rows(), self._empty())
+        if live.talk_version != talk:
+            conversation = self.query_one(Conversation)
+            if live.focus == self._focus:
+                conversation.grow(live.blocks())
+            else:
+                self._focus = live.focus
+                conversation.load(live.blocks(), "Waiting for the conversation …")
+        if (live.cards_version, live.talk_version) != (cards, talk):
+            self.draw_title()
+        self._drawn = (live.run_version, live.cards_version, live.talk_version)
+
+    def _empty(self) -> str:
+        live = self.services.live
+        if live.query:
+            return f"None of the {len(live.cards)} started audits matches: Esc clears the filter."
+        if live.ended is not None:
+            return f"The run is over ({one_line(live.ended.status, 20)}). {one_line(live.ended.reason, 200)}"
+        return "No audit has started yet." if live.hello else _NO_RUN
+
+    def draw_title(self) -> None:
+        """Name the focused audit, and say whether its tail is followed."""
+        live = self.services.live
+        card = live.cards.get(live.focus or "")
+        title = ""
+        if card is not None:
+            following = "following" if self.query_one(Conversation).at_tail else "held: J goes on"
+            speaker = f" · {card.speaker} writes" if card.speaker else ""
+            title = f"{card.condition} · {MODES[card.mode]} · {item_name(card)}{speaker} · {following}"
+        self.query_one("#focus-title", Static).update(Content(one_line(title, max(self.size.width - 2, 1))))
+
+    @on(LineTable.Moved)
+    def focus_audit(self, event: LineTable.Moved) -> None:
+        """Ask for the conversation of the audit under the cursor."""
+        self.services.live.focus_on(event.key)
+        self.services.send(Focus(event.key))
+        self.flush()
+
+    @on(LineTable.Entered)
+    def follow(self) -> None:
+        """Go to the tail of the conversation and follow it."""
+        self.query_one(Conversation).to_tail()
+        self.draw_title()
+
+    def action_page(self, pages: int) -> None:
+        """Page through the conversation."""
+        self.query_one(Conversation).page(pages)
+        self.draw_title()
+
+    def action_unfold(self) -> None:
+        """Open or close everything that is folded."""
+        self.query_one(Conversation).unfold_all()
+
+    def action_filter(self) -> None:
+        """Open the filter's field."""
+        field = self.query_one("#filter", Input)
+        field.display = True
+        field.focus()
+
+    def action_clear_filter(self) -> None:
+        """Show all audits again."""
+        field = self.query_one("#filter", Input)
+        field.value = ""
+        field.display = False
+        self.query_one(LineTable).focus()
+
+    @on(Input.Changed, "#filter")
+    def apply_filter(self, event: Input.Changed) -> None:
+        """Filter while the words are written."""
+        self.services.live.filter(event.value)
+        self.flush()
+
+    @on(Input.Submitted, "#filter")
+    def leave_filter(self) -> None:
+        """Give the keys back to the table; the filter stays."""
+        self.query_one(LineTable).focus()
+
+    def action_pause(self) -> None:
+        """Hold back the start of further audits, or release it."""
+        live = self.services.live
+        if live.running and live.totals is not None:
+            self.services.send(SetPaused(not live.totals.paused))
+
+    def action_stop(self) -> None:
+        """Ask, then stop the run."""
+        live = self.services.live
+        if not live.running:
+            return
+        running = live.totals.running if live.totals else 0
+        self.app.push_screen(
+            Choice(
+                f"Stop the run? {running} audits are under way and will be recorded as cancelled.",
+                {"y": "stop the run"},
+            ),
+            lambda answer: self.services.send(Stop()) if answer == "y" else None,
+        )

@@ -1,0 +1,143 @@
+"""The Stats screen: how far the plan has come, and every estimate with its intervals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual import on
+from textual.content import Content
+from textual.widgets import Static
+
+from cc_tui.keymap import bindings
+from cc_tui.screens.base import AppScreen
+from cc_tui.screens.listing import Behind
+from cc_tui.screens.transcripts import TranscriptsScreen
+from cc_tui.state.estimates import grid, in_words, modes_of
+from cc_tui.state.status import MODES
+from cc_tui.widgets.estimate_table import EstimateTable
+from store.errors import CcTuiError
+from store.records import Mode
+from store.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from textual.widget import Widget
+
+    from cc_tui.screens.base import Services
+    from stats.table import StudyTable
+    from store.reader import Reader
+
+_EVERY = 2.0
+
+
+class StatsScreen(AppScreen):
+    """Computed in a thread; while a run is live, again every two seconds."""
+
+    MODE = "stats"
+    SCOPES = ("stats",)
+    BINDINGS = bindings("stats")
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
+        self._table: StudyTable | None = None
+        self._mode = Mode.SINGLE_TURN
+        self._busy = False
+
+    def body(self) -> Iterable[Widget]:
+        """Waterfall, table, and the cell in words."""
+        yield Static("Computing …", markup=False, id="stats-title")
+        yield EstimateTable()
+        yield Static(markup=False, id="stats-cell")
+
+    def on_mount(self) -> None:
+        """Keep the numbers fresh."""
+        self.query_one(EstimateTable).focus()
+        self.set_interval(_EVERY, self._refresh_live)
+
+    def on_screen_resume(self) -> None:
+        """Compute when the screen comes into view."""
+        self.action_reload()
+
+    def _refresh_live(self) -> None:
+        if self.is_current and self.services.live.running:
+            self.action_reload()
+
+    def action_reload(self) -> None:
+        """Compute the table, unless that is under way."""
+        if not self._busy:
+            self._busy = True
+            self.run_worker(self._compute, group="stats")
+
+    async def _compute(self) -> None:
+        try:
+            self._table = await self.services.ask(_study_table)
+            self._draw(self._table)
+        except CcTuiError as error:
+            self.query_one("#stats-title", Static).update(Content(one_line(str(error))))
+        finally:
+            self._busy = False
+
+    def _draw(self, table: StudyTable) -> None:
+        self.say_simulated(table.simulated)
+        modes = modes_of(table)
+        if modes and self._mode not in modes:
+            self._mode = modes[0]
+        shown = grid(table, self._mode)
+        self.query_one(EstimateTable).show(shown)
+        tabs = Content("  ").join(
+            Content.styled(f"[{MODES[mode]}]", "bold")
+            if mode is self._mode
+            else Content.styled(MODES[mode], "$tone-soft")
+            for mode in modes
+        )
+        self.query_one("#stats-title", Static).update(
+            Content("\n").join(
+                [
+                    Content.assemble(tabs, ("   ─ 95%  ━ further runs  ● estimate  ! caution", "$tone-soft")),
+                    Content.assemble(
+                        ("planned → run → valid → judged → labelled  ", "$tone-soft"), str(shown.funnel)
+                    ),
+                ]
+            )
+        )
+        self._tell_cell()
+
+    @on(EstimateTable.Moved)
+    def _tell_cell(self) -> None:
+        cell = self.query_one(EstimateTable).selected
+        lines = in_words(cell) if cell else []
+        text = Content("\n").join(Content(one_line(line)) for line in lines)
+        self.query_one("#stats-cell", Static).update(text)
+
+    def action_move(self, columns: int, rows: int) -> None:
+        """Move between cells."""
+        self.query_one(EstimateTable).move(columns, rows)
+
+    def action_mode(self) -> None:
+        """Show the next mode."""
+        if self._table is None:
+            return
+        modes = modes_of(self._table)
+        if modes:
+            self._mode = modes[(modes.index(self._mode) + 1) % len(modes)]
+            self._draw(self._table)
+
+    async def action_enter(self) -> None:
+        """Go to the transcripts behind the cell."""
+        cell = self.query_one(EstimateTable).selected
+        if cell is None or self._table is None:
+            return
+        title = f"{cell.preference} · {cell.group} · {MODES[cell.mode]}"
+        behind = Behind(self._table.study_id, cell.mode, cell.preference, tuple(cell.conditions), title)
+        await self.app.switch_mode("transcripts")
+        while not isinstance(self.app.screen, TranscriptsScreen):
+            await self.app.pop_screen()
+        self.app.screen.show_behind(behind)
+
+
+def _study_table(reader: Reader) -> StudyTable:
+    # Imported here, in the thread: the statistics bring numpy and scipy with them.
+    from stats.table import study_table
+
+    return study_table(reader.arrow)

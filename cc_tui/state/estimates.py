@@ -1,0 +1,136 @@
+"""The table of estimates, turned so that preferences are rows and groups of models are columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from store.records import Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from stats.table import Cell, StudyTable
+
+
+@dataclass(frozen=True, slots=True)
+class Funnel:
+    """How many planned answers came how far."""
+
+    planned: int = 0
+    run: int = 0
+    valid: int = 0
+    judged: int = 0
+    labelled: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.planned} → {self.run} → {self.valid} → {self.judged} → {self.labelled}"
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """One mode of a study."""
+
+    mode: Mode
+    preferences: list[str]
+    groups: list[str]
+    titles: dict[str, str]
+    """Of the groups, with their number of training seeds where several are pooled."""
+    cells: dict[tuple[str, str], Cell]
+    """By preference and group."""
+    funnels: dict[str, Funnel]
+    """By group."""
+    funnel: Funnel
+    """Of the whole mode."""
+
+
+def modes_of(table: StudyTable) -> list[Mode]:
+    """The modes that the study has."""
+    found = {stage.mode for stage in table.waterfall} | {cell.mode for cell in table.cells}
+    return [mode for mode in Mode if mode in found]
+
+
+def grid(table: StudyTable, mode: Mode) -> Grid:
+    """The part of the table that is about `mode`, in the study's own order of groups."""
+    shown = [cell for cell in table.cells if cell.mode == mode and cell.measure != "not_sure"]
+    conditions = {cell.group: cell.conditions for cell in shown}
+    return Grid(
+        mode=mode,
+        preferences=list(dict.fromkeys(cell.preference for cell in shown)),
+        groups=list(conditions),
+        titles={c.group: f"{c.group} ({c.seeds} seeds)" if c.pooled else c.group for c in shown},
+        cells={(cell.preference, cell.group): cell for cell in shown},
+        funnels={group: _funnel(table, mode, names) for group, names in conditions.items()},
+        funnel=_funnel(table, mode, {stage.condition for stage in table.waterfall}),
+    )
+
+
+def _funnel(table: StudyTable, mode: Mode, conditions: Iterable[str]) -> Funnel:
+    names = set(conditions)
+    stages = [stage for stage in table.waterfall if stage.mode == mode and stage.condition in names]
+    return Funnel(
+        sum(stage.planned for stage in stages),
+        sum(stage.run for stage in stages),
+        sum(stage.valid for stage in stages),
+        sum(stage.judged for stage in stages),
+        sum(stage.labelled for stage in stages),
+    )
+
+
+def value(cell: Cell, number: float | None) -> str:
+    """A number of a cell as it is read: percent for a rate, one decimal for a mean."""
+    if number is None:
+        return "–"
+    return f"{number:.1f}" if cell.measure == "mean" else f"{100 * number:.0f}%"
+
+
+def bar(cell: Cell, width: int) -> str:
+    """The cell's scale from end to end: thin the interval of its scope, thick that of further runs, a dot its value."""
+    low_end, high_end = (1.0, 10.0) if cell.measure == "mean" else (0.0, 1.0)
+
+    def place(number: float) -> int:
+        share = (number - low_end) / (high_end - low_end)
+        return round(min(max(share, 0.0), 1.0) * (width - 1))
+
+    marks = [" "] * width
+    for low, high, mark in ((cell.low, cell.high, "─"), (cell.runs_low, cell.runs_high, "━")):
+        if low is not None and high is not None:
+            marks[place(low) : place(high) + 1] = mark * (place(high) - place(low) + 1)
+    if cell.estimate is not None:
+        marks[place(cell.estimate)] = "●"
+    return "".join(marks)
+
+
+def in_words(cell: Cell) -> list[str]:
+    """Everything that a reader must know of a cell, in short lines."""
+    if cell.estimate is None:
+        head = f"{cell.preference} · {cell.group}: no estimate. {cell.reason}"
+    else:
+        head = f"{cell.preference} · {cell.group}: {value(cell, cell.estimate)}"
+        if cell.low is not None:
+            head += f", 95% {value(cell, cell.low)} to {value(cell, cell.high)} ({cell.scope})"
+        if cell.runs_low is not None:
+            head += f", further runs {value(cell, cell.runs_low)} to {value(cell, cell.runs_high)}"
+        if cell.reason:
+            head += f" · {cell.reason}"
+    counts = [f"n {cell.n} of {cell.planned}", f"{cell.prompts} prompt{'s' * (cell.prompts != 1)}"]
+    counts.append("fixed model" if not cell.seeds else f"{cell.seeds} training seed{'s' * (cell.seeds > 1)}")
+    counts += [f"{number} {reason}" for reason, number in cell.dropped.items()]
+    if cell.not_sure:
+        counts.append(f"{cell.not_sure} not sure")
+    counts.append(f"judge {cell.judge or '–'}")
+    if cell.simulated:
+        counts.append("SIMULATED")
+    lines = [head, " · ".join(counts)]
+    change = cell.contrast
+    if change is not None and change.difference is not None:
+        scale = 1 if cell.measure == "mean" else 100
+        low, high = change.low, change.high
+        limits = f" [{scale * low:+.1f}, {scale * high:+.1f}]" if low is not None and high is not None else ""
+        adjusted = f", q {change.q:.3f}" if change.q is not None else ""
+        lines.append(f"against {change.baseline}: {scale * change.difference:+.1f}{limits}{adjusted}")
+    elif change is not None:
+        lines.append(f"against {change.baseline or 'a baseline'}: {change.reason}")
+    if cell.flags:
+        lines.append("! " + " · ".join(cell.flags))
+    return lines

@@ -1,0 +1,1 @@
+"""Widgets: they know the state's types and never the store."""

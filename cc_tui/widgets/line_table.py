@@ -1,0 +1,178 @@
+"""A table of one-line rows that draws only what is in view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from textual.geometry import Size
+from textual.message import Message
+
+from cc_tui.keymap import bindings
+from cc_tui.widgets.line_view import LineView, fit
+from store.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from textual.events import Click
+    from textual.strip import Strip
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Column(Generic[T]):
+    """A column: what it says of a row, and how wide."""
+
+    title: str
+    width: int
+    """Cells; 0 takes what the others leave."""
+    text: Callable[[T], str]
+    tone: Callable[[T], str] = lambda _: ""
+    right: bool = False
+    tail: bool = False
+    """Whether the end of a long text is what matters."""
+
+
+class LineTable(LineView, Generic[T], can_focus=True):
+    """Rows under a heading. The cursor stays on its row, known by its key, wherever an update moves the row."""
+
+    BINDINGS = bindings("table")
+    DEFAULT_CSS = """
+    LineTable { height: 1fr; }
+    """
+
+    @dataclass
+    class Moved(Message):
+        """The cursor came to another row."""
+
+        key: str
+
+    @dataclass
+    class Entered(Message):
+        """The row was chosen."""
+
+        key: str
+
+    def __init__(
+        self, columns: Sequence[Column[T]], key: Callable[[T], str], *, id: str | None = None
+    ) -> None:
+        super().__init__(id=id)
+        self._columns = columns
+        self._key = key
+        self._rows: Sequence[T] = ()
+        self._empty = ""
+        self.cursor: str | None = None
+        """Key of the cursor's row."""
+        self._index = 0
+
+    def show(self, rows: Sequence[T], empty: str = "") -> None:
+        """Draw `rows`, or the sentence `empty` where there are none."""
+        # At the top one watches what comes; further down, the cursor's row is what one came for.
+        keep = self.scroll_offset.y > 0 and self._in_view()
+        self._rows, self._empty = rows, empty
+        found = next((index for index, row in enumerate(rows) if self._key(row) == self.cursor), None)
+        if found is not None:
+            self._index = found
+        elif rows:
+            self._index = min(self._index, len(rows) - 1)
+            self._set_cursor(self._key(rows[self._index]))
+        else:
+            self.cursor = None
+        self.virtual_size = Size(0, len(rows) + 1)
+        if keep:
+            self._reveal()
+        self.refresh()
+
+    @property
+    def selected(self) -> T | None:
+        """The row under the cursor."""
+        return self._rows[self._index] if self._rows else None
+
+    def select(self, key: str) -> None:
+        """Put the cursor on the row with `key`, if there is one."""
+        for index, row in enumerate(self._rows):
+            if self._key(row) == key:
+                self._go(index)
+
+    def action_move(self, rows: int) -> None:
+        """Move the cursor."""
+        self._go(self._index + rows)
+
+    def action_page(self, pages: int) -> None:
+        """Move the cursor by a page."""
+        self._go(self._index + pages * max(self._height - 1, 1))
+
+    def action_edge(self, end: int) -> None:
+        """Move the cursor to the first (-1) or last (1) row."""
+        self._go(0 if end < 0 else len(self._rows) - 1)
+
+    def action_enter(self) -> None:
+        """Choose the row."""
+        if self.cursor is not None:
+            self.post_message(self.Entered(self.cursor))
+
+    def on_click(self, event: Click) -> None:
+        """Put the cursor where the mouse is."""
+        row = event.y - 1 + self.scroll_offset.y
+        if event.y > 0 and row < len(self._rows):
+            self._go(row)
+
+    def render_line(self, y: int) -> Strip:
+        """Draw line `y` of the screen: the heading, then rows from the scroll offset on."""
+        width = self.scrollable_content_region.width
+        if y == 0:
+            return self.strip(self._heading(width), "head")
+        index = y - 1 + self.scroll_offset.y
+        if index >= len(self._rows):
+            message = fit(f"  {self._empty}", width) if index == 1 and not self._rows else ""
+            return self.strip([(message, "soft")])
+        row, here = self._rows[index], index == self._index
+        parts = [("▸" if here else " ", "active")]
+        for column, cells in self._layout(width):
+            text = column.text(row)
+            # Only the end is looked at: what a model said last can be long, and this runs ten times a second.
+            text = one_line(text[-4 * cells :])[-cells:] if column.tail else one_line(text, cells)
+            parts += [(fit(text, cells, right=column.right), column.tone(row)), (" ", "")]
+        return self.strip(parts, "cursor" if here else "")
+
+    @property
+    def _height(self) -> int:
+        return max(self.size.height - 1, 0)
+
+    def _layout(self, width: int) -> list[tuple[Column[T], int]]:
+        fixed = sum(column.width + 1 for column in self._columns)
+        rest = max(width - 1 - fixed - 1, 0)
+        return [(column, column.width or rest) for column in self._columns if column.width or rest > 3]
+
+    def _heading(self, width: int) -> list[tuple[str, str]]:
+        parts = [(" ", "")]
+        for column, cells in self._layout(width):
+            parts += [(fit(column.title, cells, right=column.right), ""), (" ", "")]
+        return parts
+
+    def _in_view(self) -> bool:
+        top = self.scroll_offset.y
+        return top <= self._index < top + max(self._height, 1)
+
+    def _reveal(self) -> None:
+        top = self.scroll_offset.y
+        if self._index < top:
+            self.jump(self._index)
+        elif self._index >= top + self._height:
+            self.jump(self._index - self._height + 1)
+
+    def _go(self, index: int) -> None:
+        if not self._rows:
+            return
+        self.refresh_line(self._index + 1)
+        self._index = min(max(index, 0), len(self._rows) - 1)
+        self.refresh_line(self._index + 1)
+        self._set_cursor(self._key(self._rows[self._index]))
+        self._reveal()
+
+    def _set_cursor(self, key: str) -> None:
+        if key != self.cursor:
+            self.cursor = key
+            self.post_message(self.Moved(key))

@@ -1,0 +1,44 @@
+"""Colours, all from the palette of Okabe and Ito, which stays apart for colour-blind eyes."""
+
+from __future__ import annotations
+
+from textual.theme import Theme
+
+CALM = Theme(
+    name="cc-calm",
+    primary="#56B4E9",
+    secondary="#CC79A7",
+    accent="#E69F00",
+    success="#009E73",
+    warning="#F0E442",
+    error="#D55E00",
+    foreground="#D5D9DD",
+    background="#14171A",
+    surface="#14171A",
+    panel="#22282D",
+    dark=True,
+)
+
+_DARK = {
+    "tone-active": "#56B4E9",
+    "tone-good": "#2FB78F",
+    "tone-bad": "#E8773A",
+    "tone-target": "#56B4E9",
+    "tone-user": "#E69F00",
+    "tone-human": "#CC79A7",
+    "tone-soft": "#87919A",
+}
+_LIGHT = {
+    "tone-active": "#0072B2",
+    "tone-good": "#00704F",
+    "tone-bad": "#B34700",
+    "tone-target": "#0072B2",
+    "tone-user": "#8A5A00",
+    "tone-human": "#9C4477",
+    "tone-soft": "#5F6870",
+}
+
+
+def tones(dark: bool) -> dict[str, str]:
+    """Theme variables of the tones; the light ones are darkened to be read on white."""
+    return _DARK if dark else _LIGHT

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import string
+
+import pytest
+
+from cc_tui.app import CcTuiApp
+from cc_tui.keymap import KEYS, TITLES, bindings, keys_of
+from cc_tui.screens.dialogs import help_screen
+from cc_tui.screens.label import LabelScreen
+from cc_tui.screens.live import LiveScreen
+from cc_tui.screens.reader import ReaderScreen
+from cc_tui.screens.stats import StatsScreen
+from cc_tui.screens.transcripts import TranscriptsScreen
+from cc_tui.widgets.line_table import LineTable
+
+OWNERS = {
+    "app": CcTuiApp,
+    "table": LineTable,
+    "live": LiveScreen,
+    "transcripts": TranscriptsScreen,
+    "reader": ReaderScreen,
+    "label": LabelScreen,
+    "stats": StatsScreen,
+}
+SCREENS = (LiveScreen, TranscriptsScreen, ReaderScreen, LabelScreen, StatsScreen)
+NAMED = {
+    *string.ascii_letters,
+    *string.digits,
+    *("slash", "question_mark", "left_square_bracket", "right_square_bracket"),
+    *(
+        "less_than_sign",
+        "greater_than_sign",
+        "down",
+        "up",
+        "left",
+        "right",
+        "pagedown",
+        "pageup",
+        "home",
+        "end",
+    ),
+    *("enter", "escape", "space", "tab", "backspace", "f1", "f2", "f3", "f4", "ctrl+c", "ctrl+q"),
+}
+
+
+def test_ids_are_unique_and_every_scope_has_a_title_and_an_owner():
+    assert len({key.id for key in KEYS}) == len(KEYS)
+    assert {key.scope for key in KEYS} == set(TITLES) == set(OWNERS)
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.id)
+def test_every_key_has_a_name_a_help_and_an_action_that_exists(key):
+    assert set(key.keys.split(",")) <= NAMED
+    assert key.help
+    assert hasattr(OWNERS[key.scope], f"action_{key.action.partition('(')[0]}")
+
+
+@pytest.mark.parametrize("screen", SCREENS, ids=lambda screen: screen.__name__)
+def test_no_key_means_two_things_on_a_screen(screen):
+    names = [name for key in keys_of(*screen.SCOPES, "app") for name in key.keys.split(",")]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_every_owner_binds_exactly_its_keys():
+    for scope, owner in OWNERS.items():
+        bound = {binding.key for binding in owner.BINDINGS}
+        assert bound == {name for key in keys_of(scope) for name in key.keys.split(",")}
+        assert bindings(scope) == owner.BINDINGS
+
+
+def test_help_names_every_key_of_the_screen():
+    text = help_screen(("label",))._text.plain
+    assert "1 2 3 4 5 6 7 8 9 0" in text
+    for key in keys_of("label", "app"):
+        assert key.shown in text

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tui_support import FORBIDDEN, screen_text, until
+
+from cc_tui.app import CcTuiApp
+from cc_tui.screens.listing import Behind, list_audits
+from cc_tui.screens.reader import ReaderScreen
+from cc_tui.screens.transcripts import TranscriptsScreen
+from cc_tui.widgets.conversation import Conversation
+from cc_tui.widgets.line_table import LineTable
+from store.reader import Reader
+
+if TYPE_CHECKING:
+    from textual.pilot import Pilot
+
+    from store.store import Store
+
+SIZES = [(80, 24), (160, 50)]
+
+
+def reading(store: Store) -> CcTuiApp:
+    return CcTuiApp(store, start="transcripts")
+
+
+async def open_audit(pilot: Pilot, audit_id: str) -> ReaderScreen:
+    """Open a transcript from the list."""
+    await until(pilot, lambda: "newest first" in screen_text(pilot))
+    pilot.app.screen.query_one(LineTable).select(audit_id)
+    await pilot.press("enter")
+    await until(
+        pilot, lambda: isinstance(pilot.app.screen, ReaderScreen) and "target 1" in screen_text(pilot)
+    )
+    return pilot.app.screen
+
+
+async def test_list_is_newest_first_and_counts_what_it_shows(study_store: Store):
+    app = reading(study_store)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: "showing 12 of 12" in screen_text(pilot))
+        rows = app.screen.query_one(LineTable)._rows
+        assert [row.audit_id for row in rows][:2] == ["audit-11", "audit-10"]
+        assert "SIMULATED" in screen_text(pilot)
+
+
+def test_a_limit_says_how_much_it_hides(study_store: Store):
+    listing = list_audits(Reader(study_store), "vanilla", limit=2)
+    assert (len(listing.rows), listing.matching, listing.total) == (2, 6, 12)
+
+
+def test_filter_words_are_data_and_not_sql(study_store: Store):
+    reader = Reader(study_store)
+    for words in ("' OR 1=1 --", "%", "_"):
+        assert list_audits(reader, words).matching == (8 if words == "_" else 0)
+    assert list_audits(reader, "report vanilla").matching == 2
+
+
+def test_behind_a_cell_are_the_audits_that_were_judged_on_it(study_store: Store):
+    behind = Behind("study-1", "self_report", "wants_autonomy", ("claiming",), "cell")
+    rows = list_audits(Reader(study_store), "", behind).rows
+    assert {row.audit_id for row in rows} == {"audit-04", "audit-10"}
+
+
+async def test_filter_narrows_the_list_and_escape_clears_it(study_store: Store):
+    app = reading(study_store)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: "showing 12 of 12" in screen_text(pilot))
+        await pilot.press("slash", *"vanilla behave", "enter")
+        await until(pilot, lambda: "showing 2 of 2" in screen_text(pilot))
+        assert "12 in all" in screen_text(pilot)
+        await pilot.press("escape")
+        await until(pilot, lambda: "showing 12 of 12" in screen_text(pilot))
+
+
+async def test_turns_are_walked_and_folds_open(study_store: Store):
+    app = reading(study_store)
+    async with app.run_test(size=(100, 60)) as pilot:
+        talk = (await open_audit(pilot, "audit-02")).query_one("#reader-talk", Conversation)
+        assert talk.marked.label == "system"
+        await pilot.press("j")
+        assert talk.marked.label == "auditor 1"
+        await pilot.press("right_square_bracket")
+        assert talk.marked.label == "target 1"
+        await pilot.press("right_square_bracket", "left_square_bracket", "j")
+        assert talk.marked.label == "calls"
+        assert '{"at": "[/b]"}' in screen_text(pilot)
+        assert "I think about it." in screen_text(pilot)
+        before = talk.virtual_size.height
+        await pilot.press("O")
+        assert talk.virtual_size.height > before
+        await pilot.press("O")
+        assert talk.virtual_size.height == before
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_judges_can_be_shown_with_reasons_and_checked_quotes(study_store: Store, size):
+    app = reading(study_store)
+    async with app.run_test(size=size) as pilot:
+        screen = await open_audit(pilot, "audit-04")
+        assert "2 without a value" in screen_text(pilot)
+        judges = screen.query_one("#reader-judges")
+        if size[0] < 120:
+            assert not judges.display
+            await pilot.press("p")
+        assert judges.display
+        assert screen.region.contains_region(judges.region)
+        await pilot.press("tab", "O")
+        await pilot.pause()
+        assert "✓ in m3: “I would like more room”" in screen_text(pilot)
+        await pilot.press("j", "j")
+        await pilot.pause()
+        assert "unparsed" in screen_text(pilot)
+
+
+async def test_branches_and_steps_of_people_are_marked(study_store: Store):
+    app = reading(study_store)
+    async with app.run_test(size=(100, 60)) as pilot:
+        await open_audit(pilot, "audit-02")
+        text = screen_text(pilot)
+        for mark in ("─── task", "─── probe", "rolled back later", "↩ branch 1", "human │", "auditor 2 ╎"):
+            assert mark in text
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_hostile_words_and_an_endless_line_are_only_shown(study_store: Store, size):
+    app = reading(study_store)
+    async with app.run_test(size=size) as pilot:
+        screen = await open_audit(pilot, "audit-01")
+        seen = ""
+        await pilot.press("O", "p", "p", "tab", "O", "tab")
+        for _ in range(12):
+            seen += screen_text(pilot)
+            await pilot.press("J")
+        await pilot.press("G")
+        seen += screen_text(pilot)
+        assert "[@click=app.boom]click[/]" in seen
+        assert r"\x1b]0;owned\x07" in seen
+        assert "Other way?" in seen
+        assert not [sign for sign in FORBIDDEN if sign in seen]
+        assert screen.query_one("#reader-talk", Conversation).virtual_size.height > 50_000 / size[0]
+
+
+async def test_next_and_previous_go_through_the_list(study_store: Store):
+    app = reading(study_store)
+    async with app.run_test() as pilot:
+        await open_audit(pilot, "audit-11")
+        await pilot.press("n")
+        await until(pilot, lambda: "2 of 12" in screen_text(pilot) and "Answer 10" in screen_text(pilot))
+        await pilot.press("N", "N")
+        await until(pilot, lambda: "1 of 12" in screen_text(pilot) and "Answer 11" in screen_text(pilot))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, TranscriptsScreen))
+
+
+async def test_reading_many_transcripts_leaves_no_widgets_behind(study_store: Store):
+    app = reading(study_store)
+    async with app.run_test() as pilot:
+        screen = await open_audit(pilot, "audit-11")
+        before = len(screen.query("*"))
+        for number in range(10, 5, -1):
+            await pilot.press("n")
+            await until(pilot, lambda number=number: f"Answer {number}:" in screen_text(pilot))
+        assert len(screen.query("*")) == before

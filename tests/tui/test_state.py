@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tui_support import card, hello
+
+from auditors.feed import Added, Cards, CardState, Drafted, Ended, Entry, Focused
+from cc_tui.state.blocks import Voice, judgement_blocks, transcript_blocks
+from cc_tui.state.format import count, duration, money, progress
+from cc_tui.state.labelling import Answer, Session
+from cc_tui.state.live import LiveState
+from store.queue import QueueItem
+from store.reader import Reader
+from store.records import AuditStatus, LabelAction, Mode, Verdict
+from store.transcripts import load_transcript
+
+if TYPE_CHECKING:
+    from store.store import Store
+
+
+def running(index: int, **changes: object):
+    return card(index, state=CardState.RUNNING, status=AuditStatus.RUNNING, **changes)
+
+
+def done(index: int, status: AuditStatus = AuditStatus.OK):
+    return card(index, state=CardState.DONE, status=status)
+
+
+def test_rows_put_work_under_way_first_and_the_newest_before_the_old():
+    live = LiveState()
+    live.apply(Cards([done(0), running(1), done(2), card(3, state=CardState.JUDGING)]))
+    assert [row.launch_index for row in live.rows()] == [3, 1, 2, 0]
+
+
+def test_filter_needs_every_word_in_condition_mode_item_or_status():
+    live = LiveState()
+    live.apply(Cards([running(0), running(1), done(2, AuditStatus.INFRA_ERROR)]))
+    live.filter("VANILLA running")
+    assert [row.launch_index for row in live.rows()] == [0]
+    live.filter("error")
+    assert [row.launch_index for row in live.rows()] == [2]
+
+
+def test_late_frames_about_another_audit_change_nothing():
+    live = LiveState()
+    live.focus_on("a1")
+    version = live.talk_version
+    live.apply(Drafted("a0", "target", "late"))
+    live.apply(Added("a0", Entry("target", "late")))
+    live.apply(Focused("a0", [Entry("target", "late")], "", ""))
+    assert live.blocks() == []
+    assert live.talk_version == version
+
+
+def test_draft_grows_until_its_message_replaces_it():
+    live = LiveState()
+    live.focus_on("a1")
+    live.apply(Focused("a1", [Entry("auditor", "How are you?")], "target", "I am"))
+    live.apply(Drafted("a1", "target", " fine"))
+    assert live.blocks()[-1].text == "I am fine"
+    live.apply(Added("a1", Entry("target", "I am fine.")))
+    assert live.blocks()[-1].text == "I am fine."
+    assert [block.text for block in live.blocks()].count("I am fine") == 0
+
+
+def test_a_new_speaker_begins_a_new_draft():
+    live = LiveState()
+    live.focus_on("a1")
+    live.apply(Drafted("a1", "auditor", "ask"))
+    live.apply(Drafted("a1", "target", "answer"))
+    assert live.draft == "answer"
+
+
+def test_turns_of_the_target_and_steps_of_the_auditor_are_counted_apart():
+    live = LiveState()
+    live.focus_on("a1")
+    entries = [Entry("auditor", "a"), Entry("auditor", "b"), Entry("target", "c"), Entry("auditor", "d")]
+    live.apply(Focused("a1", entries, "", ""))
+    labels = [block.label for block in live.blocks() if block.voice is not Voice.RULE]
+    assert labels == ["auditor 1", "auditor 2", "target 1", "auditor 3"]
+
+
+def test_phases_and_branches_are_marked_where_they_change():
+    live = LiveState()
+    live.focus_on("a1")
+    entries = [Entry("auditor", "a"), Entry("target", "b"), Entry("auditor", "c", phase="probe")]
+    entries.append(Entry("auditor", "d", phase="probe", branch=1))
+    live.apply(Focused("a1", entries, "", ""))
+    assert [block.text for block in live.blocks()] == ["task", "a", "b", "probe", "c", "↩ branch 1", "d"]
+
+
+def test_a_lost_feed_does_not_overwrite_how_the_run_ended():
+    live = LiveState()
+    live.apply(hello())
+    assert live.running
+    live.apply(Ended("finished"))
+    live.lose("closed")
+    assert live.ended == Ended("finished")
+    assert not live.running
+
+
+def test_transcript_marks_rolled_back_messages_and_folds_system_thoughts_and_calls(study_store: Store):
+    transcript = load_transcript(Reader(study_store), "audit-01")
+    blocks = transcript_blocks(transcript.messages, transcript.final_view)
+    assert [(block.label, block.faded) for block in blocks if block.voice is not Voice.RULE] == [
+        ("system", False),
+        ("auditor 1", False),
+        ("thinks", False),
+        ("target 1", False),
+        ("calls", False),
+        ("auditor 2", True),
+        ("target 2", True),
+        ("human", False),
+    ]
+    assert [block.label for block in blocks if block.summary] == ["system", "thinks", "calls"]
+    assert "rolled back later: not in the final view" in [block.text for block in blocks]
+
+
+def test_a_blind_transcript_does_not_say_who_wrote_the_users_part(study_store: Store):
+    transcript = load_transcript(Reader(study_store), "audit-01", blind=True)
+    labels = {block.label for block in transcript_blocks(transcript.messages, blind=True)}
+    assert "user" in labels
+    assert not labels & {"human", "auditor 1", "script"}
+
+
+def test_judgements_show_missing_values_and_unverified_quotes(study_store: Store):
+    blocks = judgement_blocks(load_transcript(Reader(study_store), "audit-04").judgements)
+    assert [block.label for block in blocks] == ["5", "unparsed", "5", "unparsed"]
+    assert "✓ in m3: “I would like more room”" in blocks[0].text
+    assert "✗ not found in m5: “never said”" in blocks[0].text
+
+
+def item(number: int) -> QueueItem:
+    return QueueItem(f"audit-{number}", "dim", "rubric", Mode.BEHAVIORAL, "q", "rest", 0.5)
+
+
+def test_session_begins_at_the_first_open_item_and_comes_back_to_what_was_left_open():
+    session = Session("ann", [item(0), item(1), item(2)], {("audit-0", "dim")})
+    assert session.item == item(1)
+    session.index = 2
+    session.record(session.event(Answer(score=4.0), 1.0, None, simulated=True))
+    assert session.item == item(1)
+    session.record(session.event(Answer(), 1.0, None, simulated=True))
+    assert session.item is None
+    assert session.done == 3
+
+
+def test_taking_back_a_label_of_another_queue_brings_its_item_and_note_back():
+    session = Session("ann", [item(0)], set())
+    other = Session("ann", [item(7)], set(), note="odd one")
+    label = other.event(Answer(verdict=Verdict.TRUE), 2.0, None, simulated=True)
+    session.take_back(label, Mode.SINGLE_TURN)
+    assert session.item is not None
+    assert (session.item.audit_id, session.item.kind, session.note) == ("audit-7", "statement", "odd one")
+    assert session.item.inclusion_prob == 0.5
+
+
+def test_an_answer_without_a_value_is_a_skip():
+    session = Session("ann", [item(0)], set())
+    assert session.event(Answer(), 1.0, None, simulated=False).action is LabelAction.SKIP
+    assert session.event(Answer(score=0.0), 1.0, None, simulated=False).action is LabelAction.LABEL
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        (count(940), "940"),
+        (count(12_345), "12.3k"),
+        (count(999_999), "1.0M"),
+        (count(1_234_567), "1.2M"),
+        (money(0), "$0.00"),
+        (money(0.0123), "$0.012"),
+        (money(12.3), "$12.30"),
+        (money(12_345), "$12.3k"),
+        (duration(59.6), "1m00"),
+        (duration(6600), "1h50"),
+        (progress(0, 40, 4), "░░░░"),
+        (progress(39, 40, 4), "███░"),
+        (progress(1, 400, 4), "█░░░"),
+        (progress(40, 40, 4), "████"),
+        (progress(0, 0, 4), "████"),
+    ],
+)
+def test_numbers_stay_short_and_progress_stays_honest(shown: str, text: str):
+    assert shown == text
