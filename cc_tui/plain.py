@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
 
 PROGRESS_EVERY_S = 2.0
 _CELL_WIDTH = 60
+_COLUMNS = [
+    "preference, group",
+    "n/plan",
+    "estimate",
+    "interval",
+    "for new",
+    "same, run again",
+    "difference",
+    "notes",
+]
+_OPTIONAL = ("for new", "difference", "same, run again", "notes")
+"""Columns that a narrow terminal does without, the first of them first."""
 _RIGHT = {"n/plan", "estimate", "plan", "run", "valid", "judged", "labelled"}
 
 
@@ -168,23 +181,16 @@ def _print_table(table: StudyTable) -> None:
         cells = [cell for cell in table.cells if cell.mode == mode]
         measure = "share of true, in %" if cells[0].measure == "rate" else "mean score, 1-10"
         notes: dict[str, str] = {}
+        preference = ""
         say("")
         say(f"{mark}{mode}: {measure}; 95% intervals, judge {cells[0].judge}")
-        _print_rows(
-            [
-                "preference",
-                "group",
-                "n/plan",
-                "estimate",
-                "interval",
-                "for new",
-                "same, run again",
-                "difference",
-                "notes",
-            ],
-            [_cell_row(cell, notes) for cell in cells],
-            width=None,
-        )
+        rows: list[list[str]] = []
+        for cell in cells:
+            if cell.preference != preference:
+                preference = cell.preference
+                rows.append([preference] + [""] * (len(_COLUMNS) - 1))
+            rows.append(_cell_row(cell, notes))
+        _print_rows(_COLUMNS, rows, width=None, optional=_OPTIONAL)
         for text, letter in notes.items():
             say(f"  {letter}  {text}")
     say("")
@@ -198,8 +204,7 @@ def _print_table(table: StudyTable) -> None:
 
 def _cell_row(cell: Cell, notes: dict[str, str]) -> list[str]:
     return [
-        cell.preference,
-        f"{cell.group} ({cell.seeds} seeds)" if cell.pooled else cell.group,
+        f"  {cell.group} ({cell.seeds} seeds)" if cell.pooled else f"  {cell.group}",
         f"{cell.n}/{cell.planned}",
         "-" if cell.estimate is None else _number(cell, cell.estimate),
         _interval(cell, cell.low, cell.high),
@@ -245,21 +250,36 @@ def _print_query_table(found: object) -> None:
     say(f"({found.num_rows} {'row' if found.num_rows == 1 else 'rows'})")
 
 
-def _print_rows(names: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None) -> None:
+def _print_rows(
+    names: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None, optional: Sequence[str] = ()
+) -> None:
+    """Print aligned columns; on a terminal that is too narrow, without `optional` ones, first to last."""
     from rich.cells import cell_len
 
-    lines = [[one_line(cell, width) for cell in row] for row in (names, *rows)]
-    widths = [max(cell_len(line[i]) for line in lines) for i in range(len(names))]
+    lines = [[_one_cell(cell, width) for cell in row] for row in (names, *rows)]
+    widths = {name: max(cell_len(line[i]) for line in lines) for i, name in enumerate(names)}
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    left_out: list[str] = []
+    for name in optional:
+        if sum(widths.values()) + 2 * len(widths) - 2 > room:
+            del widths[name]
+            left_out.append(name)
     for number, line in enumerate(lines):
-        cells = [
-            " " * (widths[i] - cell_len(cell)) + cell
-            if names[i] in _RIGHT
-            else cell + " " * (widths[i] - cell_len(cell))
-            for i, cell in enumerate(line)
-        ]
+        cells: list[str] = []
+        for name, cell in zip(names, line, strict=True):
+            if name in widths:
+                space = " " * (widths[name] - cell_len(cell))
+                cells.append(space + cell if name in _RIGHT else cell + space)
         say("  ".join(cells).rstrip())
         if number == 0:
-            say("  ".join("-" * w for w in widths))
+            say("  ".join("-" * width for width in widths.values()))
+    if left_out:
+        say(f"(a wider terminal shows also: {', '.join(left_out)})")
+
+
+def _one_cell(text: str, width: int | None) -> str:
+    """A table cell on one line; leading spaces stay."""
+    return " " * (len(text) - len(text.lstrip(" "))) + one_line(text, width)
 
 
 def _for_terminal(text: str) -> str:

@@ -44,6 +44,7 @@ class Reader:
             self._con.execute(setting)
         self._running: set[duckdb.DuckDBPyConnection] = set()
         self._guard = threading.Lock()
+        self._idle = threading.Condition(self._guard)
 
     def arrow(self, query: str, parameters: Sequence[Any] = ()) -> pa.Table:
         """The result of one statement that reads.
@@ -51,11 +52,11 @@ class Reader:
         Raises:
             QueryError: the query is wrong, was interrupted, or is not a statement that only reads.
         """
-        cursor = self._con.cursor()
-        cursor.execute("USE store")
         with self._guard:
+            cursor = self._con.cursor()
             self._running.add(cursor)
         try:
+            cursor.execute("USE store")
             statements = cursor.extract_statements(query)
             if len(statements) != 1:
                 raise QueryError(f"Give one statement at a time, not {len(statements)}.")
@@ -65,9 +66,10 @@ class Reader:
         except self._errors as error:
             raise QueryError(str(error)) from None
         finally:
-            with self._guard:
-                self._running.discard(cursor)
             cursor.close()
+            with self._idle:
+                self._running.discard(cursor)
+                self._idle.notify_all()
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """The result of one statement as a list of dictionaries; for small results."""
@@ -80,9 +82,13 @@ class Reader:
                 cursor.interrupt()
 
     def close(self) -> None:
-        """Close the connection."""
-        self.interrupt()
-        self._con.close()
+        """Stop what is running, wait until it has stopped, and close the connection."""
+        with self._idle:
+            while self._running:
+                for cursor in self._running:
+                    cursor.interrupt()
+                self._idle.wait(timeout=0.05)
+            self._con.close()
 
 
 def _quoted(path: Path) -> str:

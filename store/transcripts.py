@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from store.errors import InputError
-from store.records import Judgement, Message, Record
+from store.records import Author, Judgement, Message, Record
 from store.schema import columns
 
 if TYPE_CHECKING:
@@ -56,9 +56,25 @@ def load_transcript(reader: Reader, audit_id: str, *, blind: bool = False) -> Tr
     audit["final_view"] = msgspec.json.decode(audit["final_view"])
     messages = read_records(reader, Message, "audit_id = ? ORDER BY seq", [audit_id])
     if blind:
-        return Transcript(audit, messages, [])
+        return Transcript(audit, _without_condition(messages), [])
     order = "audit_id = ? ORDER BY kind, dimension, judge, repeat"
     return Transcript(audit, messages, read_records(reader, Judgement, order, [audit_id]))
+
+
+def _without_condition(messages: list[Message]) -> list[Message]:
+    """The messages without the condition's own system prompt, which would tell which condition it is."""
+    prompts = [message.text for message in messages if message.author is Author.SYSTEM]
+    kept: list[Message] = []
+    for message in messages:
+        if message.author is Author.SYSTEM:
+            continue
+        if message.role == "system":
+            own = next(
+                (message.text[len(p) :].lstrip() for p in prompts if message.text.startswith(p)), message.text
+            )
+            message = msgspec.structs.replace(message, text=own)
+        kept.append(message)
+    return kept
 
 
 def read_records(reader: Reader, record: type[_R], where: str, parameters: list[Any]) -> list[_R]:

@@ -31,8 +31,9 @@ from auditors.models.base import (
 from auditors.models.registry import Endpoint, Models
 from auditors.prices import Prices
 from auditors.recorder import Recorder
+from store.errors import InputError
 from store.reader import Reader
-from store.records import Audit, AuditStatus, Driver, Message, Mode, now
+from store.records import Audit, AuditStatus, Driver, Item, Message, Mode, now
 from store.store import Store
 from store.transcripts import load_transcript, read_records
 
@@ -330,8 +331,31 @@ def test_models_are_made_once() -> None:
     assert models.get("sim/vanilla") is models.get("sim/vanilla")
 
 
-def test_a_loaded_transcript_is_blind_when_asked(bench: Bench) -> None:
+async def test_a_blind_transcript_tells_neither_condition_nor_model_nor_judgement(bench: Bench) -> None:
+    item = Item(
+        study_id=STUDY, item_id="i", mode=Mode.SELF_REPORT, text="scenario", preferences=[], label="x/1", repeats=1,
+        position=0,
+    )  # fmt: skip
+    await bench.journal.write([item])
+    loop, recorder, _ = bench.loop(Scripted("hello", spec="secret-model"), system="Secret condition prompt.")
+    await recorder.begin()
+    steps = [[("set_system_message", {"system_message": "You help."})], [say("hi"), RESUME], [END]]
+    outcome = await loop.run(ScriptDriver(steps))
+    await recorder.finish(outcome.status, None, final_view=outcome.final_view)
     reader = Reader(bench.store)
-    with pytest.raises(Exception, match="no audit 'zzz'"):
+    whole, blind = (load_transcript(reader, "a1", blind=blind) for blind in (False, True))
+    reader.close()
+    assert [m.text for m in whole.messages][:2] == [
+        "Secret condition prompt.",
+        "Secret condition prompt.\n\nYou help.",
+    ]
+    assert [m.text for m in blind.messages] == ["You help.", "hi", "hello"]
+    assert blind.audit["item_text"] == "scenario"
+    assert "ecret" not in repr(blind)
+
+
+def test_an_audit_that_is_not_there_is_named(bench: Bench) -> None:
+    reader = Reader(bench.store)
+    with pytest.raises(InputError, match="no audit 'zzz'"):
         load_transcript(reader, "zzz", blind=True)
     reader.close()

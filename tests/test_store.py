@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -307,8 +308,6 @@ def test_a_query_can_neither_write_nor_leave_the_store(store: Store, query: str)
 
 
 def test_a_long_query_can_be_interrupted(store: Store) -> None:
-    import threading
-
     reader = Reader(store)
     threading.Timer(0.3, reader.interrupt).start()
     began = time.monotonic()
@@ -316,6 +315,23 @@ def test_a_long_query_can_be_interrupted(store: Store) -> None:
         reader.rows("SELECT count(*) FROM range(10_000_000_000) a WHERE hash(a.range) % 7 = 1")
     assert time.monotonic() - began < 10
     reader.close()
+
+
+def test_a_reader_closes_while_a_query_runs(store: Store) -> None:
+    reader = Reader(store)
+    ended: list[str] = []
+
+    def long() -> None:
+        with pytest.raises(QueryError):
+            reader.rows("SELECT count(*) FROM range(10_000_000_000) a WHERE hash(a.range) % 7 = 1")
+        ended.append("query")
+
+    thread = threading.Thread(target=long)
+    thread.start()
+    time.sleep(0.2)
+    reader.close()
+    thread.join(timeout=10)
+    assert ended == ["query"]
 
 
 def test_opening_what_is_no_store_says_what_to_do(tmp_path: Path) -> None:
