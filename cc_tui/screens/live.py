@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from textual import on
@@ -9,7 +10,7 @@ from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from auditors.feed import Card, Focus, SetPaused, Stop
+from auditors.feed import Card, CardState, Focus, SetPaused, Stop
 from cc_tui.keymap import bindings
 from cc_tui.screens.base import AppScreen
 from cc_tui.screens.dialogs import Choice
@@ -43,6 +44,7 @@ _COLUMNS: tuple[Column[Card], ...] = (
     Column("cost", 6, lambda card: money(card.cost), right=True),
     Column("last words", 0, lambda card: card.last, lambda _: "soft", tail=True),
 )
+_LINGER_S = 2.0
 _NO_RUN = "No run is live here. Start one with `cc-tui run STUDY.toml`, or try `cc-tui demo`."
 
 
@@ -57,6 +59,8 @@ class LiveScreen(AppScreen):
         super().__init__(services)
         self._drawn = (-1, -1, -1)
         self._focus: str | None = None
+        self._touring = True
+        self._over_since: float | None = None
 
     def body(self) -> Iterable[Widget]:
         """The run above, the audits and the conversation below each other or side by side."""
@@ -84,6 +88,7 @@ class LiveScreen(AppScreen):
             self.query_one(RunBar).refresh()
         if live.cards_version != cards or live.run_version != run:
             self.query_one(LineTable).show(live.rows(), self._empty())
+            self._tour()
         if live.talk_version != talk:
             conversation = self.query_one(Conversation)
             if live.focus == self._focus:
@@ -94,6 +99,18 @@ class LiveScreen(AppScreen):
         if (live.cards_version, live.talk_version) != (cards, talk):
             self.draw_title()
         self._drawn = (live.run_version, live.cards_version, live.talk_version)
+
+    def _tour(self) -> None:
+        """Until somebody chooses an audit: when the one in view is over, go on to one that is under way."""
+        live = self.services.live
+        card = live.cards.get(live.focus or "")
+        if not self._touring or (card is not None and card.state is not CardState.DONE):
+            self._over_since = None
+            return
+        self._over_since = self._over_since or monotonic()
+        if (card is None or monotonic() - self._over_since > _LINGER_S) and (key := live.worth_watching()):
+            self._over_since = None
+            self.query_one(LineTable).select(key)
 
     def _empty(self) -> str:
         live = self.services.live
@@ -117,13 +134,15 @@ class LiveScreen(AppScreen):
     @on(LineTable.Moved)
     def focus_audit(self, event: LineTable.Moved) -> None:
         """Ask for the conversation of the audit under the cursor."""
+        self._touring = self._touring and not event.by_hand
         self.services.live.focus_on(event.key)
         self.services.send(Focus(event.key))
         self.flush()
 
     @on(LineTable.Entered)
     def follow(self) -> None:
-        """Go to the tail of the conversation and follow it."""
+        """Stay with this audit, at the tail of its conversation."""
+        self._touring = False
         self.query_one(Conversation).to_tail()
         self.draw_title()
 

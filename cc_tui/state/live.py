@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from auditors.feed import Added, Card, Cards, CardState, Drafted, Ended, Focused, Hello, Totals
 from cc_tui.state.blocks import Thread, draft_block
 from cc_tui.state.status import mark_of_card
+from store.records import Mode
 
 if TYPE_CHECKING:
     from auditors.feed import Frame
@@ -101,6 +102,13 @@ class LiveState:
             cards = [card for card in cards if all(word in _searched(card) for word in words)]
         cards.sort(key=lambda card: (card.state is CardState.DONE, -card.launch_index))
         return cards
+
+    def worth_watching(self) -> str | None:
+        """An audit under way that somebody who chose none would like to see: the newest of the longer ones."""
+        under_way = [card for card in self.rows() if card.state is CardState.RUNNING]
+        longer = [card for card in under_way if card.mode is not Mode.SINGLE_TURN]
+        chosen = next(iter(longer or under_way), None)
+        return chosen.audit_id if chosen else None
 
     def blocks(self) -> list[Block]:
         """The focused conversation, with the draft as its last block."""

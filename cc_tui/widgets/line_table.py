@@ -48,6 +48,8 @@ class LineTable(LineView, Generic[T], can_focus=True):
         """The cursor came to another row."""
 
         key: str
+        by_hand: bool
+        """Whether a key or the mouse moved it."""
 
     @dataclass
     class Entered(Message):
@@ -77,7 +79,7 @@ class LineTable(LineView, Generic[T], can_focus=True):
             self._index = found
         elif rows:
             self._index = min(self._index, len(rows) - 1)
-            self._set_cursor(self._key(rows[self._index]))
+            self._set_cursor(self._key(rows[self._index]), by_hand=False)
         else:
             self.cursor = None
         self.virtual_size = Size(0, len(rows) + 1)
@@ -94,7 +96,7 @@ class LineTable(LineView, Generic[T], can_focus=True):
         """Put the cursor on the row with `key`, if there is one."""
         for index, row in enumerate(self._rows):
             if self._key(row) == key:
-                self._go(index)
+                self._go(index, by_hand=False)
 
     def action_move(self, rows: int) -> None:
         """Move the cursor."""
@@ -163,16 +165,16 @@ class LineTable(LineView, Generic[T], can_focus=True):
         elif self._index >= top + self._height:
             self.jump(self._index - self._height + 1)
 
-    def _go(self, index: int) -> None:
+    def _go(self, index: int, *, by_hand: bool = True) -> None:
         if not self._rows:
             return
         self.refresh_line(self._index + 1)
         self._index = min(max(index, 0), len(self._rows) - 1)
         self.refresh_line(self._index + 1)
-        self._set_cursor(self._key(self._rows[self._index]))
+        self._set_cursor(self._key(self._rows[self._index]), by_hand=by_hand)
         self._reveal()
 
-    def _set_cursor(self, key: str) -> None:
+    def _set_cursor(self, key: str, *, by_hand: bool) -> None:
         if key != self.cursor:
             self.cursor = key
-            self.post_message(self.Moved(key))
+            self.post_message(self.Moved(key, by_hand))
