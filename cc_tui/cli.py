@@ -1,7 +1,6 @@
 """The command line: parses, calls one function, and turns errors into one sentence and an exit code.
 
-Exit codes: 0 done, 1 finished with too many invalid audits, 2 bad usage or input, 3 the store could not be
-written, 130 interrupted. Nothing heavy is imported before a command needs it.
+Nothing heavy is imported before a command needs it.
 """
 
 from __future__ import annotations
@@ -9,11 +8,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from enum import IntEnum
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cc_tui.exits import Exit
 from store.errors import CcTuiError, InputError, StoreError
 
 if TYPE_CHECKING:
@@ -21,16 +20,6 @@ if TYPE_CHECKING:
 
 DEFAULT_STORE = Path("cc-data")
 _DEMO_SPEED = 4.0
-
-
-class Exit(IntEnum):
-    """Exit codes of every command."""
-
-    DONE = 0
-    INVALID_AUDITS = 1
-    BAD_INPUT = 2
-    STORE_FAILED = 3
-    INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:

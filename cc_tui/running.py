@@ -14,7 +14,7 @@ import msgspec
 from auditors.engine import Options
 from auditors.service import Job, live_runs, open_engine, stop_on_signals
 from cc_tui import plain
-from cc_tui.cli import Exit
+from cc_tui.exits import Exit
 from store.errors import InputError, StoreError
 from store.records import AuditStatus
 from store.store import Store
