@@ -102,7 +102,11 @@ def _run_in_app(job: Job) -> int:
     )
     assert process.stdout
     assert process.stderr
-    socket = process.stdout.readline().strip()
+    try:
+        socket = process.stdout.readline().strip()
+    except KeyboardInterrupt:
+        process.terminate()
+        raise
     if not socket:
         message = process.stderr.read().strip()
         raise (StoreError if process.wait(_START_TIMEOUT_S) == Exit.STORE_FAILED else InputError)(message)
