@@ -6,6 +6,7 @@ Nothing heavy is imported before a command needs it.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from importlib import metadata
@@ -24,9 +25,15 @@ _DEMO_SPEED = 4.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal or a pipe that cannot show a character gets its escape.
+            stream.reconfigure(errors="backslashreplace")
     try:
         parsed = _parser().parse_args(argv)
-        return parsed.command(parsed)
+        code = parsed.command(parsed)
+        sys.stdout.flush()
+        return code
     except StoreError as error:
         return _fail(error, Exit.STORE_FAILED)
     except CcTuiError as error:
@@ -35,8 +42,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return Exit.INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has left; keep the interpreter from complaining about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         return Exit.DONE
+    except OSError as error:
+        _give_up_output()
+        return _fail(
+            InputError(f"{error.filename or 'The output'} cannot be used: {error.strerror}."), Exit.BAD_INPUT
+        )
+
+
+def _give_up_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(error: CcTuiError, code: Exit) -> int:
@@ -118,24 +134,31 @@ def _speed(text: str) -> float | None:
     """None, which stands for no waiting at all, or a factor."""
     if text == "max":
         return None
-    value = float(text)
+    value = _number(text)
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("must be above 0, or `max`")
+        raise argparse.ArgumentTypeError("must be a number above 0, or `max`")
     return value
 
 
 def _count(text: str) -> int:
-    value = int(text)
+    value = int(text) if text.isdecimal() else 0
     if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
+        raise argparse.ArgumentTypeError("must be a whole number from 1 on")
     return value
 
 
 def _dollars(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("must be above 0")
+        raise argparse.ArgumentTypeError("must be a number above 0")
     return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def has_terminal() -> bool:
@@ -167,7 +190,7 @@ def _app(parsed: argparse.Namespace) -> int:
         return Exit.DONE
     from cc_tui import running
 
-    return running.open_app(store, start="live")
+    return running.open_app(store, start="live" if running.live_runs(store) else "transcripts")
 
 
 def _label(parsed: argparse.Namespace) -> int:
@@ -198,7 +221,10 @@ def _sql(parsed: argparse.Namespace) -> int:
     if query is None:
         if sys.stdin.isatty():
             raise InputError('Give a query: `cc-tui sql "SELECT …"`, or pipe one in.')
-        query = sys.stdin.read()
+        try:
+            query = sys.stdin.read()
+        except UnicodeDecodeError:
+            raise InputError("The query is not UTF-8 text.") from None
     plain.print_query(store, query, parsed.format)
     return Exit.DONE
 

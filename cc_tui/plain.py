@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,6 +16,8 @@ from store.text import one_line, printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    import pyarrow as pa
 
     from auditors.feed import Hello, Totals
     from stats.cell import Cell
@@ -122,7 +125,7 @@ def print_query(store: Store, query: str, form: str) -> None:
 
     reader = Reader(store)
     try:
-        found = reader.arrow(query)
+        found = _interruptible(reader, query)
     finally:
         reader.close()
     if form == "table":
@@ -158,6 +161,32 @@ def latest_run(store: Store) -> Run:
         return read_records(reader, Run, "true ORDER BY started_at DESC LIMIT 1", [])[0]
     finally:
         reader.close()
+
+
+def statuses(store: Store, study_id: str) -> Counter[str]:
+    """Audits of a study by status, those aside that are open."""
+    from store.records import OPEN
+
+    reader = Reader(store)
+    try:
+        query = "SELECT status, count(*) AS n FROM audits WHERE study_id = ? GROUP BY status"
+        rows = reader.rows(query, [study_id])
+    finally:
+        reader.close()
+    return Counter({row["status"]: row["n"] for row in rows if row["status"] not in OPEN})
+
+
+def _interruptible(reader: Reader, query: str) -> pa.Table:
+    """Run a query in a thread, so that Ctrl-C reaches it."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(reader.arrow, query)
+        try:
+            return running.result()
+        except KeyboardInterrupt:
+            reader.interrupt()
+            raise
 
 
 def _table(reader: Reader) -> StudyTable:
