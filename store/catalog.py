@@ -65,7 +65,7 @@ def derived_views() -> dict[str, str]:
 def ensure_catalog(root: Path) -> Path:
     """Write `catalog.duckdb` if it is missing, of another schema, or the store has been moved."""
     path = root / layout.CATALOG
-    if _stamp_of(path) != _stamp(root):
+    if not catalog_is_current(root):
         import duckdb
 
         temporary = root / f".{layout.CATALOG}.{os.getpid()}.tmp"
@@ -83,6 +83,11 @@ def ensure_catalog(root: Path) -> Path:
         temporary.replace(path)
         layout.fsync_folder(root)
     return path
+
+
+def catalog_is_current(root: Path) -> bool:
+    """Whether `catalog.duckdb` is there, of this schema and of this place."""
+    return _stamp_of(root / layout.CATALOG) == _stamp(root)
 
 
 def view_statements(root: Path) -> list[str]:

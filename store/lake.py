@@ -18,7 +18,7 @@ from store.errors import StoreError
 from store.journal import writer_lives
 from store.merge import merge_writer
 from store.parquet import connect, quoted, row_order, segment_rows, write_parquet
-from store.records import TABLES
+from store.records import TABLES, Record
 from store.vacuum import GRACE_S, remove_old
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def compact(root: Path, *, grace_s: float = GRACE_S) -> Compacted:
 def _compact(con: duckdb.DuckDBPyConnection, root: Path) -> Compacted:
     segments = rows = torn = merged = 0
     damaged: list[str] = []
-    for folder in writer_folders(root):
+    for folder in layout.writer_folders(root):
         alive = writer_lives(folder)
         held = manifest.outermost(manifest.spans(root, folder.name))
         for segment in sealed_segments(folder, alive=alive):
@@ -84,11 +84,6 @@ def _compact(con: duckdb.DuckDBPyConnection, root: Path) -> Compacted:
         except StoreError as error:
             damaged.append(str(error))
     return Compacted(segments, rows, torn, merged, damaged)
-
-
-def writer_folders(root: Path) -> list[Path]:
-    """The journal folders of all writers whose work is not yet cleared away."""
-    return sorted(f for f in (root / layout.JOURNAL).iterdir() if f.name.count(".") == 2)
 
 
 def sealed_segments(folder: Path, *, alive: bool) -> Iterator[Path]:
@@ -132,16 +127,14 @@ def _convert(con: duckdb.DuckDBPyConnection, root: Path, segment: Path) -> int:
     if not content and any(layout.parquet_path(root, t.table, span).exists() for t in TABLES):
         raise StoreError(f"The manifest of {span} is gone: run `cc-tui check --repair`.")
     tables: dict[str, manifest.TableFile] = {}
-    for record in TABLES if content else ():
-        query = segment_rows(record, quoted(segment), tolerant=False)
-        try:
-            [(count,)] = con.execute(f"SELECT count(*) FROM ({query})").fetchall()
-        except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
-            raise StoreError(_unreadable(segment, str(error).splitlines()[0])) from None
-        if count:
+    try:
+        for record, count in _table_rows(con, segment) if content else ():
+            query = f"{segment_rows(record, quoted(segment), tolerant=False)} ORDER BY {row_order(record)}"
             target = layout.parquet_path(root, record.table, span)
-            write_parquet(con, f"{query} ORDER BY {row_order(record)}", target, rows=count)
+            write_parquet(con, query, target, rows=count)
             tables[record.table] = manifest.describe_file(target, count)
+    except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
+        raise StoreError(_unreadable(segment, str(error).splitlines()[0])) from None
     rows = sum(file.rows for file in tables.values())
     lines = content.count(b"\n")
     if rows != lines:
@@ -149,6 +142,16 @@ def _convert(con: duckdb.DuckDBPyConnection, root: Path, segment: Path) -> int:
     described = manifest.Segment(segment.stem, rows, hashlib.sha256(content).hexdigest())
     manifest.write_mark(root, span, manifest.Mark([described], tables))
     return rows
+
+
+def _table_rows(con: duckdb.DuckDBPyConnection, segment: Path) -> list[tuple[type[Record], int]]:
+    """The tables that have rows in a segment, and how many."""
+    shape = ", ".join(f"'{record.table}': 'JSON'" for record in TABLES)
+    counts = ", ".join(f"count({record.table})" for record in TABLES)
+    [row] = con.execute(
+        f"SELECT {counts} FROM read_json({quoted(segment)}, columns={{{shape}}}, format='newline_delimited')"
+    ).fetchall()
+    return [(record, count) for record, count in zip(TABLES, row, strict=True) if count]
 
 
 def _unreadable(segment: Path, why: str) -> str:

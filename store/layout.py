@@ -30,6 +30,8 @@ LABELS = "labels"
 STORE_FILE = "store.json"
 CATALOG = "catalog.duckdb"
 MARKS = "_manifest"
+SPILL = ".spill"
+"""Folder of the lake where a large sort puts what does not fit into memory."""
 NO_WRITER = "none.none.none"
 """Writer of the files without rows that tell a table's columns."""
 
@@ -65,6 +67,12 @@ class Span(NamedTuple):
 def segment_span(segment: Path) -> Span:
     """The span of a single journal segment."""
     return Span(segment.parent.name, segment.stem, segment.stem)
+
+
+def writer_folders(root: Path) -> list[Path]:
+    """The journal folders of all writers whose work is not yet cleared away."""
+    # Beside them lie the lock files of runs and the folder that keeps the views' pattern from being empty.
+    return sorted(f for f in (root / JOURNAL).iterdir() if f.is_dir() and f.name.count(".") == 2)
 
 
 def table_folder(root: Path, table: str, writer: str) -> Path:

@@ -27,7 +27,7 @@ def connect(root: Path) -> duckdb.DuckDBPyConnection:
         config={
             "threads": 1,
             "memory_limit": "1GB",
-            "temp_directory": str(root / layout.LAKE / ".spill"),
+            "temp_directory": str(root / layout.LAKE / layout.SPILL),
             "autoinstall_known_extensions": False,
         }
     )

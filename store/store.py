@@ -100,7 +100,7 @@ class Store:
         with layout.lake_lock(self.root, wait=True):
             found = _read(self.root)
             steps = [step for step in STEPS if step.to > found.format]
-            if steps and any(writer_lives(folder) for folder in (self.root / layout.JOURNAL).iterdir()):
+            if steps and any(writer_lives(folder) for folder in layout.writer_folders(self.root)):
                 raise InputError(
                     f"The store {self.root} has format {found.format} and a run is going on in it: "
                     "wait until it has ended, then try again."

@@ -48,7 +48,7 @@ def remove_old(root: Path, grace_s: float) -> Removed:
         by_writer.setdefault(span.writer, []).append(span)
     emptied = unlinked = 0
     retire_s = max(grace_s, _RETIRE_S)
-    for folder in (root / layout.JOURNAL).iterdir():
+    for folder in layout.writer_folders(root):
         for segment in folder.glob("*.jsonl"):
             span = layout.segment_span(segment)
             since = _covered_for(root, span, [s for s in by_writer.get(span.writer, []) if s.holds(span)])
