@@ -67,8 +67,9 @@ async def test_a_damaged_file_is_found_and_made_anew_from_the_journal(store: Sto
     content = bytearray(path.read_bytes())
     content[200] ^= 1
     path.write_bytes(content)
-    assert "judgements" in only_problem(store)
-    assert "is not what was written" in only_problem(store)
+    damaged, unread = check(store).findings
+    assert (damaged.where, damaged.problem) == (str(path), "is not what was written")
+    assert unread.problem.startswith("cannot be read as a whole")
     report = check(store, repair=True)
     assert (report.findings, len(report.mended)) == ([], 1)
     assert rows(store) == before
@@ -105,7 +106,7 @@ async def test_a_lost_or_broken_manifest_is_written_again(store: Store) -> None:
 
 async def test_a_damaged_merged_file_falls_back_on_what_it_was_merged_from(store: Store) -> None:
     extra_segments(store, 4).close()
-    compact(store.root, grace_s=0)
+    compact(store.root)
     before = rows(store)
     [merged] = [p for p in files(store, "events") if RUN in p.name and p.stem.endswith("-000001-000005")]
     merged.write_bytes(b"gone")
