@@ -40,7 +40,7 @@ class Store:
             InputError: there is none at `path`, or it is of another version.
         """
         root = Path(path).absolute()
-        _read(root)
+        _read(root, shown=path)
         return cls(root)
 
     @classmethod
@@ -126,16 +126,17 @@ class Store:
         return ensure_catalog(self.root)
 
 
-def _read(root: Path) -> _StoreFile:
+def _read(root: Path, *, shown: Path | str | None = None) -> _StoreFile:
+    shown = shown or root
     path = root / layout.STORE_FILE
     try:
         found = msgspec.json.decode(path.read_bytes(), type=_StoreFile)
     except FileNotFoundError:
         raise InputError(
-            f"There is no store at {root}: run `cc-tui demo` or `cc-tui run STUDY.toml`."
+            f"There is no store at {shown}: run `cc-tui demo` or `cc-tui run STUDY.toml`."
         ) from None
     except NotADirectoryError:
-        raise InputError(f"{root} is not a folder: give the folder of a store.") from None
+        raise InputError(f"{shown} is not a folder: give the folder of a store.") from None
     except (OSError, msgspec.DecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}.") from None
     if not 1 <= found.format <= FORMAT or found.schema != schema_hash():
