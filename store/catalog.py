@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from store import layout
 from store.errors import StoreError
+from store.ids import content_hash
 from store.parquet import quoted, segment_rows
 from store.records import TABLES, Audit, Label, Record, Run
-from store.schema import FORMAT, columns, schema_hash
+from store.schema import columns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +75,7 @@ def ensure_catalog(root: Path) -> Path:
             with duckdb.connect(str(temporary)) as con:
                 for statement in view_statements(root):
                     con.execute(statement)
+                con.execute(f"CREATE TABLE store_version AS SELECT {quoted(_stamp(root))} AS stamp")
                 # Closing would swallow a failed write and leave the views in a log beside the file.
                 con.execute("CHECKPOINT")
         except duckdb.Error as error:
@@ -92,10 +94,7 @@ def catalog_is_current(root: Path) -> bool:
 
 def view_statements(root: Path) -> list[str]:
     """The SQL that defines every view of the store at `root`."""
-    statements = [
-        "CREATE SCHEMA base",
-        f"CREATE TABLE store_version AS SELECT {quoted(_stamp(root))} AS stamp",
-    ]
+    statements = ["CREATE SCHEMA base"]
     for record in TABLES:
         statements.append(f"CREATE VIEW base.{record.table} AS {_base(root, record)}")
         statements.append(f"CREATE VIEW main.{record.table} AS {_latest(record)}")
@@ -156,7 +155,8 @@ def _glob(root: Path, *parts: str) -> str:
 
 
 def _stamp(root: Path) -> str:
-    return f"{FORMAT} {schema_hash()} {root}"
+    """Changes with everything that the views depend on: their SQL names every column and the store's place."""
+    return content_hash(view_statements(root))
 
 
 def _stamp_of(path: Path) -> str | None:
