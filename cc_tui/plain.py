@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from auditors.feed import Hello, Totals
     from stats.cell import Cell
     from stats.table import StudyTable
+    from store.check import Report
+    from store.lake import Compacted
     from store.records import Run
     from store.store import Store
 
@@ -117,6 +119,25 @@ def print_overview(store: Store) -> None:
         reader.close()
     _print_query_table(found)
     say(f"store {store.root}; the app needs a terminal, `cc-tui stats` and `cc-tui sql` do not.")
+
+
+def print_check(report: Report, *, as_json: bool) -> None:
+    """What a check found, a line each."""
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(report.to_dict()), indent=2).decode() + "\n")
+        return
+    for finding in report.mended:
+        say(f"mended: {finding.where} {finding.problem}")
+    for finding in report.findings:
+        say(f"{finding.where} {finding.problem}: {finding.cure}")
+    say(f"{len(report.findings)} findings" if report.findings else "The store is whole.")
+
+
+def print_compacted(done: Compacted) -> None:
+    """What a compaction did."""
+    say(f"{done.segments} segments with {done.rows} rows became Parquet, {done.merged} ranges were merged")
+    for sentence in done.damaged:
+        say(sentence)
 
 
 def print_query(store: Store, query: str, form: str) -> None:
