@@ -93,11 +93,7 @@ def view_statements(root: Path) -> list[str]:
     for record in TABLES:
         statements.append(f"CREATE VIEW base.{record.table} AS {_base(root, record)}")
         statements.append(f"CREATE VIEW main.{record.table} AS {_latest(record)}")
-    superseded = "SELECT supersedes FROM base.label_events WHERE supersedes IS NOT NULL"
-    statements.append(
-        f"CREATE VIEW main.labels AS {_select(Label)} "
-        f"WHERE action = 'label' AND label_id NOT IN ({superseded})"
-    )
+    statements.append(f"CREATE VIEW main.labels AS {_standing_labels()}")
     for name, (_, query) in _DERIVED.items():
         statements.append(f"CREATE VIEW main.{name} AS {query}")
     return statements
@@ -117,6 +113,18 @@ def _base(root: Path, record: type[Record]) -> str:
         UNION ALL
         SELECT {names}, writer, segment, n FROM ({journal})
         WHERE writer || '-' || segment NOT IN (SELECT parse_filename(file, true) FROM sealed)
+    """
+
+
+def _standing_labels() -> str:
+    """What `LabelLog.current` holds, without skips: the last act on a question that nothing supersedes."""
+    return f"""
+        SELECT {_names(Label)} FROM (
+            SELECT * FROM base.label_events
+            WHERE action <> 'retract'
+              AND label_id NOT IN (SELECT supersedes FROM base.label_events WHERE supersedes IS NOT NULL)
+            QUALIFY row_number() OVER (PARTITION BY annotator, audit_id, dimension ORDER BY n DESC) = 1
+        ) WHERE action = 'label'
     """
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from store import layout
+from store.errors import StoreError
 from store.journal import writer_lives
 from store.records import TABLES, Record
 from store.schema import columns, struct_type
@@ -45,13 +46,23 @@ def compact(root: Path, *, grace_s: float = GRACE_S) -> Compacted:
     """Turn every sealed segment into Parquet, and empty segments whose grace period is over.
 
     Only one process at a time does this for a store; a second one returns at once.
+
+    Raises:
+        StoreError: the disk refused; everything is still there, and the next pass goes on.
     """
+    import duckdb
+
     lock = os.open(root / layout.LAKE / ".compact.lock", os.O_CREAT | os.O_RDWR, 0o644)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return _compact(root, grace_s)
     except BlockingIOError:
         return Compacted(0, 0, 0)
+    except (OSError, duckdb.Error) as error:
+        raise StoreError(
+            f"The journal of {root} could not be turned into Parquet ({error}): free or repair the disk; "
+            "nothing is lost."
+        ) from None
     finally:
         os.close(lock)
 
@@ -82,16 +93,19 @@ def _compact(root: Path, grace_s: float) -> Compacted:
 def sealed_segments(root: Path) -> Iterator[Path]:
     """Segments that will not grow: a newer one exists, or their writer is gone."""
     for folder in sorted((root / layout.JOURNAL).iterdir()):
-        if folder.name.count(".") != 2:
+        if folder.name.startswith(".") or folder.name.count(".") != 2:
             continue
-        alive = writer_lives(folder)
+        # In this order: a writer that begins in between has no segment on the list yet.
         segments = sorted(folder.glob("*.jsonl"))
-        yield from segments[:-1] if alive else segments
+        yield from segments[:-1] if writer_lives(folder) else segments
 
 
-def cut_torn_tail(segment: Path) -> bool:
-    """Move what follows the last newline aside, to `<segment>.torn`; it was never acknowledged."""
-    with segment.open("r+b") as handle:
+def cut_torn_tail(path: Path) -> bool:
+    """Move what follows the last newline aside, to `<name>.torn`; it was never acknowledged.
+
+    Only the newline may be missing. Readers have seen that row, so it stays.
+    """
+    with path.open("r+b") as handle:
         size = handle.seek(0, os.SEEK_END)
         end = size
         while end > 0:
@@ -105,9 +119,23 @@ def cut_torn_tail(segment: Path) -> bool:
         if end == size:
             return False
         handle.seek(end)
-        layout.replace_file(segment.with_suffix(".torn"), handle.read())
-        handle.truncate(end)
+        tail = handle.read()
+        whole = _is_json(tail)
+        if whole:
+            handle.write(b"\n")
+            handle.flush()
+        else:
+            layout.replace_file(path.with_suffix(".torn"), tail)
+            handle.truncate(end)
         os.fsync(handle.fileno())
+    return not whole
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return False
     return True
 
 
@@ -154,6 +182,8 @@ def _convert(con: duckdb.DuckDBPyConnection, root: Path, segment: Path) -> int:
         target = layout.parquet_path(root, record.table, writer, segment.stem)
         rows = segment_rows(record, _quoted(str(segment)), tolerant=False)
         if target.exists():
+            # An earlier pass may have died before it made the name durable.
+            layout.fsync_folder(target.parent)
             continue
         count = con.execute(f"SELECT count(*) FROM ({rows})").fetchall()[0][0]
         if count:
@@ -170,13 +200,16 @@ def _copy(con: duckdb.DuckDBPyConnection, query: str, target: Path) -> None:
             folder.mkdir(parents=True)
             layout.fsync_folder(folder.parent)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    con.execute(
-        f"COPY ({query}) TO {_quoted(str(temporary))} "
-        f"(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 3, ROW_GROUP_SIZE {_ROW_GROUP})"
-    )
-    with temporary.open("rb") as handle:
-        os.fsync(handle.fileno())
-    temporary.rename(target)
+    try:
+        con.execute(
+            f"COPY ({query}) TO {_quoted(str(temporary))} "
+            f"(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 3, ROW_GROUP_SIZE {_ROW_GROUP})"
+        )
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        temporary.rename(target)
+    finally:
+        temporary.unlink(missing_ok=True)
     layout.fsync_folder(target.parent)
 
 

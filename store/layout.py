@@ -41,12 +41,22 @@ def fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def write_all(file: int, content: bytes) -> None:
+    """Write `content` to an open file, in as many steps as the system takes."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(file, view) :]
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Put `content` at `path` at once: readers see the old file or the new one, even after a crash."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     fsync_folder(path.parent)
