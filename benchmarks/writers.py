@@ -29,7 +29,7 @@ FILLING = "ü😀"
 FILLINGS = "n * 7919 % 4001"
 """How many of them a text has; SQL as well as Python."""
 STUDY_AUDITS = 40
-STUDY_SPEED = 12.0
+STUDY_SPEED = 40.0
 
 
 def event(n: int) -> Event:

@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cc_tui.store_commands import add_labels_group, add_store_group
 from store.errors import CcTuiError, InputError, StoreError
 
 if TYPE_CHECKING:
@@ -94,6 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     label.add_argument("--annotator", required=True, metavar="NAME")
     _add_store(label)
     label.set_defaults(command=_label)
+
+    add_labels_group(commands, _add_store)
+    add_store_group(commands, _add_store)
 
     models = commands.add_parser("models", help="show which models can be asked and which keys are set")
     models.set_defaults(command=_models)

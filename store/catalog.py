@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from store import layout
 from store.errors import StoreError
+from store.ids import content_hash
 from store.lake import segment_rows
 from store.records import TABLES, Audit, Label, Record, Run
-from store.schema import FORMAT, columns, schema_hash
+from store.schema import columns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +63,7 @@ def derived_views() -> dict[str, str]:
 
 
 def ensure_catalog(root: Path) -> Path:
-    """Write `catalog.duckdb` if it is missing, of another schema, or the store has been moved."""
+    """Write `catalog.duckdb` if it is missing, its views are others, or the store has been moved."""
     path = root / layout.CATALOG
     if _stamp_of(path) != _stamp(root):
         import duckdb
@@ -73,6 +74,7 @@ def ensure_catalog(root: Path) -> Path:
             with duckdb.connect(str(temporary)) as con:
                 for statement in view_statements(root):
                     con.execute(statement)
+                con.execute(f"CREATE TABLE store_version AS SELECT '{_stamp(root)}' AS stamp")
                 # Closing would swallow a failed write and leave the views in a log beside the file.
                 con.execute("CHECKPOINT")
         except duckdb.Error as error:
@@ -86,10 +88,7 @@ def ensure_catalog(root: Path) -> Path:
 
 def view_statements(root: Path) -> list[str]:
     """The SQL that defines every view of the store at `root`."""
-    statements = [
-        "CREATE SCHEMA base",
-        f"CREATE TABLE store_version AS SELECT {_quoted(_stamp(root))} AS stamp",
-    ]
+    statements = ["CREATE SCHEMA base"]
     for record in TABLES:
         statements.append(f"CREATE VIEW base.{record.table} AS {_base(root, record)}")
         statements.append(f"CREATE VIEW main.{record.table} AS {_latest(record)}")
@@ -152,7 +151,8 @@ def _quoted(text: str) -> str:
 
 
 def _stamp(root: Path) -> str:
-    return f"{FORMAT} {schema_hash()} {root}"
+    # The views hold the schema and the store's place.
+    return content_hash(view_statements(root))
 
 
 def _stamp_of(path: Path) -> str | None:
