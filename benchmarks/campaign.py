@@ -20,7 +20,6 @@ import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import duckdb
 
 from benchmarks import writers
+from benchmarks.faults import faults
+from benchmarks.toll import Toll, look_at_study, print_tolls, rows_by_writer
 from store.errors import CcTuiError
 from store.labels import LabelLog
 from store.lake import compact
@@ -53,30 +54,6 @@ _STUDY_SHARE = 0.1
 _DELAYS_S = {"create": 0.08, "compact": 0.15, "merge labels": 0.06}
 """Longest time from a process's start to its death; else `_DELAY_S`."""
 _DELAY_S = 0.12
-
-
-@dataclass
-class Toll:
-    """What one kind of kill has cost."""
-
-    kills: int = 0
-    acknowledged: int = 0
-    lost: int = 0
-    doubled: int = 0
-    damaged: int = 0
-    unopened: int = 0
-    notes: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def harm(self) -> int:
-        """Everything that must be 0."""
-        return self.lost + self.doubled + self.damaged + self.unopened
-
-    def add(self, other: Toll) -> None:
-        """Count `other` in."""
-        for name in ("kills", "acknowledged", "lost", "doubled", "damaged", "unopened"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.notes += other.notes
 
 
 class Killer:
@@ -166,7 +143,7 @@ class Victim:
     def look(self, toll: Toll) -> None:
         """Count what is lost, doubled or damaged; what was seen once must be seen for good."""
         try:
-            found = _rows_by_writer(Store.open(self._store.root))
+            found = rows_by_writer(Store.open(self._store.root))
         except (CcTuiError, duckdb.Error, OSError) as error:
             toll.unopened += 1
             toll.notes[f"{type(error).__name__}: {error}"] += 1
@@ -197,7 +174,7 @@ class Victim:
         self._created += 1
         self._killer.kill(writers.create, (str(root),), self._draw.uniform(0, _DELAYS_S["create"]))
         try:
-            if _rows_by_writer(Store.create(root)):
+            if rows_by_writer(Store.create(root)):
                 toll.damaged += 1
         except (CcTuiError, duckdb.Error, OSError) as error:
             toll.unopened += 1
@@ -208,20 +185,6 @@ class Victim:
         for _ in range(5):
             log.append(writers.label(self._draw.randrange(20)))
         log.close()
-
-
-def _rows_by_writer(store: Store) -> dict[str, tuple[int, int, int, int]]:
-    """Of each writer: rows, distinct rows, the highest number, and rows that are what was written."""
-    both = " UNION ALL ".join(
-        f"SELECT writer, n, {sound} AS sound FROM base.{table}"
-        for table, sound in (
-            ("events", "seq = n AND payload->>'$.n' = n::VARCHAR"),
-            ("messages", f"seq = n AND text = n || repeat('{writers.FILLING}', {writers.FILLINGS})"),
-        )
-    )
-    query = f"SELECT writer, count(*), count(DISTINCT n), max(n), count(*) FILTER (sound) FROM ({both}) GROUP BY 1"
-    with duckdb.connect(str(store.catalog()), read_only=True) as con:
-        return {writer: tuple(counts) for writer, *counts in con.execute(query).fetchall()}
 
 
 def _where_compaction_died(root: Path, pid: int) -> str:
@@ -269,29 +232,8 @@ def _hit_one_study(killer: Killer, kills: int, seed: int) -> dict[str, Toll]:
         writers.finish_study(store)
         for _ in range(2):
             compact(store, grace_s=0)
-            with duckdb.connect(str(Store.open(store).catalog()), read_only=True) as con:
-                for harm, query in _STUDY_CHECKS.items():
-                    count = con.execute(query).fetchall()[0][0]
-                    setattr(toll, harm, getattr(toll, harm) + count)
+            look_at_study(store, toll)
     return {"study": toll}
-
-
-_STUDY_CHECKS = {
-    "lost": f"""
-        SELECT {writers.STUDY_AUDITS} - count(DISTINCT slot_id) FROM audits
-        WHERE status IN ('ok', 'refused', 'no_target_turn')
-    """,
-    "doubled": """
-        SELECT (SELECT count(*) - count(DISTINCT slot_id) FROM audits WHERE status NOT IN ('cancelled', 'running'))
-             + (SELECT count(*) - count(DISTINCT (audit_id, judge, dimension, repeat)) FROM judgements)
-             + (SELECT count(*) - count(DISTINCT (audit_id, seq)) FROM events)
-             + (SELECT count(*) - count(DISTINCT (audit_id, message_id)) FROM messages)
-    """,
-    "damaged": """
-        SELECT (SELECT count(*) FROM audits WHERE status = 'running')
-             + (SELECT count(*) FROM audits WHERE status = 'ok' AND audit_id NOT IN (SELECT audit_id FROM judgements))
-    """,
-}
 
 
 def campaign(kills: int, seed: int, threads: int = 2) -> dict[str, Toll]:
@@ -316,17 +258,6 @@ def campaign(kills: int, seed: int, threads: int = 2) -> dict[str, Toll]:
     return tolls
 
 
-def print_tolls(tolls: dict[str, Toll]) -> None:
-    """One line for each place, and what was noted."""
-    head = ("kills", "acknowledged", "lost", "doubled", "damaged", "unopened")
-    print(f"{'killed while':20}" + "".join(f"{name:>14}" for name in head))
-    for place, toll in sorted(tolls.items()):
-        print(f"{place:20}" + "".join(f"{getattr(toll, name):>14,}" for name in head))
-    for place, toll in sorted(tolls.items()):
-        for note, count in toll.notes.most_common(8):
-            print(f"  {place}: {note}: {count}")
-
-
 def main() -> int:
     """Run the campaign and print its table."""
     parser = argparse.ArgumentParser(
@@ -338,6 +269,8 @@ def main() -> int:
     options = parser.parse_args()
     began = time.perf_counter()
     tolls = campaign(options.kills, options.seed)
+    if not options.no_faults:
+        tolls |= faults()
     print_tolls(tolls)
     total = Toll()
     for toll in tolls.values():
