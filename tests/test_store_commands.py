@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import duckdb
+import msgspec
 import pytest
 
 from exports.parquet import export_parquet
@@ -11,7 +12,7 @@ from store.catalog import derived_views
 from store.errors import InputError
 from store.labels import LabelLog
 from store.lake import compact
-from store.records import TABLES
+from store.records import TABLES, Audit, Record, Study, now
 from store.store import Store
 from store.summary import summarize
 from tests.store_rows import RUN, STUDY, event, label, message
@@ -62,6 +63,41 @@ def test_an_export_of_one_study_holds_its_rows_only(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no study 'none': it has none yet"):
         export_parquet(store, tmp_path / "out", "none")
     assert not (tmp_path / "out").exists()
+    log = LabelLog(store, "ann")
+    for study_id in ("one", "two"):
+        journal = store.journal(study_id, RUN)
+        journal.append(study(study_id)).result(timeout=5)
+        journal.close()
+        log.append(label(f"audit-{study_id}"))
+    log.close()
+    written = export_parquet(store, tmp_path / "out", "two")
+    assert {name for name, rows in written.items() if rows} == {"studies", "audits", "labels", "label_events"}
+    for name, column in (("studies", "study_id"), ("audits", "study_id"), ("labels", "audit_id")):
+        [(found,)] = duckdb.sql(f"SELECT {column} FROM '{tmp_path}/out/{name}.parquet'").fetchall()
+        assert found == ("two" if column == "study_id" else "audit-two")
+
+
+def study(study_id: str) -> list[Record]:
+    times = {"created_at": now(), "started_at": now(), "ended_at": None, "simulated": True}
+    names = ("name", "pack", "pack_hash", "slot_id", "condition_id", "item_id", "target_model")
+    both = {
+        **dict.fromkeys(names, "x"),
+        **times,
+        "study_id": study_id,
+        "run_id": RUN,
+        "audit_id": f"audit-{study_id}",
+        "resolved": {},
+        "mode": "single_turn",
+        "status": "ok",
+        "driver": "script",
+        "intervened": False,
+        "final_view": [],
+        **dict.fromkeys(("reason", "auditor_model", "target_answered", "auditor_answered"), None),
+        **dict.fromkeys(
+            ("launch_index", "revision", "repeat", "target_turns", "auditor_steps", "branches"), 0
+        ),
+    }
+    return [msgspec.convert(both, Study), msgspec.convert(both, Audit)]
 
 
 def test_an_export_refuses_a_folder_that_holds_something(filled: Path, tmp_path: Path) -> None:
