@@ -93,6 +93,9 @@ def _merge(parsed: argparse.Namespace) -> int:
     from store.label_merge import merge_labels
     from store.store import Store
 
-    for merged in merge_labels(Store.open(parsed.store), parsed.sources):
+    done = merge_labels(Store.open(parsed.store), parsed.sources)
+    for merged in done:
         say(f"{merged.annotator}: {merged.added} added to {merged.before}")
+    if not done:
+        say("There are no labels to merge.")
     return 0
