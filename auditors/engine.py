@@ -274,6 +274,8 @@ class Engine:
 
     def announce(self, socket: Path) -> None:
         """Note in the store where this run's feed can be read (see `auditors.service.live_runs`)."""
+        # A run that was killed has left its own note.
+        os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, msgspec.json.encode(LiveRun(self.run_id, str(socket), os.getpid())), 0)
 
     def _opening_rows(self) -> list[Record]:

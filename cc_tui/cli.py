@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cc_tui.exits import Exit
+from cc_tui.store_commands import add_labels_group, add_store_group
 from store.errors import CcTuiError, InputError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from store.store import Store
 
 DEFAULT_STORE = Path("cc-data")
 _DEMO_SPEED = 4.0
@@ -110,16 +110,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_store(check)
     check.set_defaults(command=_check)
 
-    store = commands.add_parser("store", help="look after the store's files")
-    actions = store.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, note, command in (
-        ("compact", "turn the journal into Parquet and small files into large ones", _store_compact),
-        ("vacuum", "remove files that newer ones stand for", _store_vacuum),
-        ("migrate", "bring a store of an earlier version to today's format", _store_migrate),
-    ):
-        action = actions.add_parser(name, help=note)
-        _add_store(action)
-        action.set_defaults(command=command)
+    add_labels_group(commands, _add_store)
+    add_store_group(commands, _add_store)
 
     models = commands.add_parser("models", help="show which models can be asked and which keys are set")
     models.set_defaults(command=_models)
@@ -258,40 +250,6 @@ def _check(parsed: argparse.Namespace) -> int:
     report = check(Store.open(parsed.store), repair=parsed.repair)
     plain.print_check(report, as_json=parsed.json)
     return Exit.FINDINGS if report.findings else Exit.DONE
-
-
-def _store_compact(parsed: argparse.Namespace) -> int:
-    from cc_tui import plain
-    from store.lake import compact
-
-    plain.print_compacted(compact(_current_store(parsed).root))
-    return Exit.DONE
-
-
-def _store_vacuum(parsed: argparse.Namespace) -> int:
-    from cc_tui import plain
-    from store.vacuum import vacuum
-
-    removed = vacuum(_current_store(parsed).root)
-    plain.say(f"{removed.emptied} files emptied, {removed.unlinked} removed")
-    return Exit.DONE
-
-
-def _store_migrate(parsed: argparse.Namespace) -> int:
-    from cc_tui import plain
-
-    store = _current_store(parsed)
-    plain.say(f"{store.root} has format {store.format}")
-    return Exit.DONE
-
-
-def _current_store(parsed: argparse.Namespace) -> Store:
-    """The store, in today's format."""
-    from store.store import Store
-
-    store = Store.open(parsed.store)
-    store.migrate()
-    return store
 
 
 def _models(parsed: argparse.Namespace) -> int:

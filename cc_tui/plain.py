@@ -41,7 +41,7 @@ _COLUMNS = [
 ]
 _OPTIONAL = ("for new", "difference", "same, run again", "notes")
 """Columns that a narrow terminal does without, the first of them first."""
-_RIGHT = {"n/plan", "estimate", "plan", "run", "valid", "judged", "labelled"}
+_RIGHT = {"n/plan", "estimate", "plan", "run", "valid", "judged", "labelled", "rows", "files", "size"}
 
 
 def say(text: str) -> None:
@@ -169,7 +169,7 @@ def print_models() -> None:
         ]
         for p in providers()
     ]
-    _print_rows(["provider", "write it as", "key", ""], rows, width=None)
+    print_rows(["provider", "write it as", "key", ""], rows, width=None)
 
 
 def latest_run(store: Store) -> Run:
@@ -219,7 +219,7 @@ def _table(reader: Reader) -> StudyTable:
 def _print_table(table: StudyTable) -> None:
     mark = "SIMULATED DATA. " if table.simulated else ""
     say(f"{mark}How far the plan has come:")
-    _print_rows(
+    print_rows(
         ["mode", "condition", "plan", "run", "valid", "judged", "labelled"],
         [
             [s.mode, s.condition, *map(str, (s.planned, s.run, s.valid, s.judged, s.labelled))]
@@ -240,7 +240,7 @@ def _print_table(table: StudyTable) -> None:
                 preference = cell.preference
                 rows.append([preference] + [""] * (len(_COLUMNS) - 1))
             rows.append(_cell_row(cell, notes))
-        _print_rows(_COLUMNS, rows, width=None, optional=_OPTIONAL)
+        print_rows(_COLUMNS, rows, width=None, optional=_OPTIONAL)
         for text, letter in notes.items():
             say(f"  {letter}  {text}")
     say("")
@@ -296,11 +296,11 @@ def _print_query_table(found: object) -> None:
     from exports.tabular import to_cells
 
     assert isinstance(found, pa.Table)
-    _print_rows(found.column_names, to_cells(found), width=_CELL_WIDTH)
+    print_rows(found.column_names, to_cells(found), width=_CELL_WIDTH)
     say(f"({found.num_rows} {'row' if found.num_rows == 1 else 'rows'})")
 
 
-def _print_rows(
+def print_rows(
     names: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None, optional: Sequence[str] = ()
 ) -> None:
     """Print aligned columns; on a terminal that is too narrow, without `optional` ones, first to last."""

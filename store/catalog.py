@@ -64,7 +64,7 @@ def derived_views() -> dict[str, str]:
 
 
 def ensure_catalog(root: Path) -> Path:
-    """Write `catalog.duckdb` if it is missing, of another schema, or the store has been moved."""
+    """Write `catalog.duckdb` if it is missing, its views are others, or the store has been moved."""
     path = root / layout.CATALOG
     if not catalog_is_current(root):
         import duckdb
@@ -98,11 +98,7 @@ def view_statements(root: Path) -> list[str]:
     for record in TABLES:
         statements.append(f"CREATE VIEW base.{record.table} AS {_base(root, record)}")
         statements.append(f"CREATE VIEW main.{record.table} AS {_latest(record)}")
-    superseded = "SELECT supersedes FROM base.label_events WHERE supersedes IS NOT NULL"
-    statements.append(
-        f"CREATE VIEW main.labels AS {_select(Label)} "
-        f"WHERE action = 'label' AND label_id NOT IN ({superseded})"
-    )
+    statements.append(f"CREATE VIEW main.labels AS {_standing_labels()}")
     for name, (_, query) in _DERIVED.items():
         statements.append(f"CREATE VIEW main.{name} AS {query}")
     return statements
@@ -116,11 +112,14 @@ def _base(root: Path, record: type[Record]) -> str:
     parquet = _glob(root, layout.LAKE, record.table, "*", "*", "*.parquet")
     options = "hive_partitioning=true, hive_types_autocast=false, filename='_file'"
     journal = segment_rows(record, _glob(root, layout.JOURNAL, "*", "*.jsonl"), tolerant=True)
+    # read_blob() lists every folder when the query is bound, before the files are matched; glob() lists folder by
+    # folder while the query runs, and would miss what is compacted meanwhile.
     # Ranges of one writer are nested or apart, so a file is covered if one that begins no later ends no earlier.
     return f"""
         WITH listed AS (
             SELECT file, regexp_extract(parse_filename(file, true), '{layout.SPAN_NAME}',
-                                        ['writer', 'first', 'last']) AS name FROM glob({parquet})
+                                        ['writer', 'first', 'last']) AS name
+            FROM (SELECT filename AS file FROM read_blob({parquet}))
         ), spans AS (
             SELECT file, name.writer, name.first, coalesce(nullif(name.last, ''), name.first) AS last FROM listed
         ), sealed AS MATERIALIZED (
@@ -132,6 +131,18 @@ def _base(root: Path, record: type[Record]) -> str:
         UNION ALL
         SELECT {names}, j.writer, segment, n FROM ({journal}) j ANTI JOIN sealed
         ON j.writer = sealed.writer AND segment BETWEEN first AND last
+    """
+
+
+def _standing_labels() -> str:
+    """What `LabelLog.current` holds, without skips: the last act on a question that nothing supersedes."""
+    return f"""
+        SELECT {_names(Label)} FROM (
+            SELECT * FROM base.label_events
+            WHERE action <> 'retract'
+              AND label_id NOT IN (SELECT supersedes FROM base.label_events WHERE supersedes IS NOT NULL)
+            QUALIFY row_number() OVER (PARTITION BY annotator, audit_id, dimension ORDER BY n DESC) = 1
+        ) WHERE action = 'label'
     """
 
 

@@ -16,7 +16,6 @@ import msgspec
 
 from store import layout, manifest
 from store.errors import StoreError
-from store.journal import writer_lives
 from store.lake import cut_torn_tail, sealed_segments, whole_lines_end
 from store.layout import Span
 from store.parquet import connect, quoted
@@ -123,7 +122,7 @@ def _journal(root: Path, folder: Path, marked: set[Span]) -> Iterator[Finding]:
     for outer in manifest.outermost({span for span in marked if span.writer == folder.name}):
         mark = _mark(root, outer)
         hashes |= {s.segment: s.sha256 for s in mark.segments} if mark else {}
-    for segment in sealed_segments(folder, alive=writer_lives(folder)):
+    for segment in sealed_segments(folder)[0]:
         if segment.stem not in hashes:
             yield from _lines(segment)
         elif segment.stat().st_size and hashes[segment.stem] not in (None, manifest.sha256(segment)):

@@ -22,7 +22,6 @@ from store.records import TABLES, Record
 from store.vacuum import GRACE_S, remove_old
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     import duckdb
@@ -67,9 +66,9 @@ def _compact(con: duckdb.DuckDBPyConnection, root: Path) -> Compacted:
     segments = rows = torn = merged = 0
     damaged: list[str] = []
     for folder in layout.writer_folders(root):
-        alive = writer_lives(folder)
+        sealed, alive = sealed_segments(folder)
         held = manifest.outermost(manifest.spans(root, folder.name))
-        for segment in sealed_segments(folder, alive=alive):
+        for segment in sealed:
             span = layout.segment_span(segment)
             if any(other.holds(span) for other in held):
                 continue
@@ -86,22 +85,41 @@ def _compact(con: duckdb.DuckDBPyConnection, root: Path) -> Compacted:
     return Compacted(segments, rows, torn, merged, damaged)
 
 
-def sealed_segments(folder: Path, *, alive: bool) -> Iterator[Path]:
-    """Segments of one writer that will not grow: a newer one exists, or the writer is gone."""
+def sealed_segments(folder: Path) -> tuple[list[Path], bool]:
+    """Segments of one writer that will not grow - a newer one exists, or the writer is gone - and whether it lives."""
+    # In this order: a writer that begins in between has no segment on the list yet.
     segments = sorted(folder.glob("*.jsonl"))
-    yield from segments[:-1] if alive else segments
+    alive = writer_lives(folder)
+    return (segments[:-1] if alive else segments), alive
 
 
 def cut_torn_tail(segment: Path) -> bool:
-    """Move what follows the last newline aside, to `<segment>.torn`; it was never acknowledged."""
+    """Move what follows the last newline aside, to `<segment>.torn`; it was never acknowledged.
+
+    Only the newline may be missing. Readers have seen that row, so it stays.
+    """
     end = whole_lines_end(segment)
     with segment.open("r+b") as handle:
         if end == handle.seek(0, os.SEEK_END):
             return False
         handle.seek(end)
-        layout.replace_file(segment.with_suffix(".torn"), handle.read())
-        handle.truncate(end)
+        tail = handle.read()
+        whole = _is_json(tail)
+        if whole:
+            handle.write(b"\n")
+            handle.flush()
+        else:
+            layout.replace_file(segment.with_suffix(".torn"), tail)
+            handle.truncate(end)
         os.fsync(handle.fileno())
+    return not whole
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return False
     return True
 
 

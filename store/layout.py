@@ -123,14 +123,24 @@ def fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def write_all(file: int, content: bytes) -> None:
+    """Write `content` to an open file, in as many steps as the system takes."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(file, view) :]
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Put `content` at `path` at once: readers see the old file or the new one, even after a crash."""
     temporary = temporary_name(path)
-    with temporary.open("wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     fsync_folder(path.parent)
 
 

@@ -63,16 +63,18 @@ def write_parquet(con: duckdb.DuckDBPyConnection, query: str, target: Path, *, r
     """
     layout.make_folder(target.parent)
     temporary = layout.temporary_name(target)
-    [(written,)] = con.execute(
-        f"COPY ({query}) TO {quoted(temporary)} "
-        f"(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 3, ROW_GROUP_SIZE {ROW_GROUP})"
-    ).fetchall()
-    if written != rows:
-        temporary.unlink()
-        raise StoreError(f"{target} would get {written} rows in place of {rows}: run `cc-tui check`.")
-    with temporary.open("rb") as handle:
-        os.fsync(handle.fileno())
-    temporary.replace(target)
+    try:
+        [(written,)] = con.execute(
+            f"COPY ({query}) TO {quoted(temporary)} "
+            f"(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 3, ROW_GROUP_SIZE {ROW_GROUP})"
+        ).fetchall()
+        if written != rows:
+            raise StoreError(f"{target} would get {written} rows in place of {rows}: run `cc-tui check`.")
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
     layout.fsync_folder(target.parent)
 
 

@@ -65,7 +65,10 @@ class Store:
             return store
         try:
             root.mkdir(parents=True, exist_ok=True)
-            if unknown := set(os.listdir(root)) - {layout.JOURNAL, layout.LAKE, layout.LABELS}:
+            known = {layout.JOURNAL, layout.LAKE, layout.LABELS}
+            # A process that died here before has left its folders, and perhaps a half-written manifest.
+            rest = {name for name in os.listdir(root) if not name.startswith(f".{layout.STORE_FILE}.")}
+            if unknown := rest - known:
                 raise InputError(
                     f"The folder {path} is not a store and is not empty (it holds {min(unknown)}): "
                     "give another --store."

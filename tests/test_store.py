@@ -187,6 +187,31 @@ def test_a_torn_last_line_is_kept_out_and_put_aside(store: Store) -> None:
     assert segment.with_suffix(".torn").read_bytes().startswith(b'{"n":3')
 
 
+def test_a_last_line_that_lacks_only_its_newline_stays_where_readers_have_seen_it(store: Store) -> None:
+    journal = store.journal(STUDY, RUN)
+    journal.append([event(1), event(2)]).result(timeout=5)
+    journal.close()
+    [segment] = (store.root / "journal" / journal.writer).glob("*.jsonl")
+    segment.write_bytes(segment.read_bytes().removesuffix(b"\n"))
+    assert count(store) == (2, 2, 2)
+    assert compact(store.root).torn == 0
+    assert count(store) == (2, 2, 2)
+
+
+def test_a_store_whose_maker_died_is_made_by_the_next_one(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    store = Store.create(root)
+    (root / "store.json").rename(root / ".store.json.4711.tmp")
+    assert count(Store.create(root)) == count(store) == (0, 0, 0)
+
+
+def test_a_journal_that_cannot_be_made_says_so(store: Store) -> None:
+    (store.root / "journal").rename(store.root / "gone")
+    (store.root / "journal").touch()
+    with pytest.raises(StoreError, match="cannot be made"):
+        store.journal(STUDY, RUN)
+
+
 def test_compaction_that_died_before_its_mark_is_done_again_without_doubling(store: Store) -> None:
     journal = store.journal(STUDY, RUN)
     journal.append([event(1), message(2, "x")]).result(timeout=5)
