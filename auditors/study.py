@@ -6,7 +6,6 @@ everything that decides what is asked; the same file resumes the same study.
 
 from __future__ import annotations
 
-import math
 import re
 import tomllib
 from pathlib import Path
@@ -26,7 +25,7 @@ from store.ids import content_hash
 from store.records import ConditionRole, Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 BUNDLED = Path(__file__).parent / "studies"
 
@@ -241,8 +240,6 @@ def _check(file: StudyFile, text: str, path: Path) -> None:
         _refuse(text, path, "a study needs at least one [[judges]]", "$.judges")
     if not file.modes:
         _refuse(text, path, "`modes` is empty; choose from " + ", ".join(Mode), "$.modes")
-    if any(math.isnan(number) for number in _floats(file)):
-        _refuse(text, path, "nan is no number here; write a value", "$")
     for key, values in (("preferences", file.preferences), ("modes", file.modes)):
         for index, value in enumerate(values):
             if value in values[:index]:
@@ -265,15 +262,6 @@ def _check(file: StudyFile, text: str, path: Path) -> None:
         judges.add(judge.model)
     if any(mode is not Mode.SINGLE_TURN for mode in file.modes) and file.auditor is None:
         _refuse(text, path, "audits need an [auditor] with a model", "$.modes")
-
-
-def _floats(file: StudyFile) -> Iterator[float]:
-    """The numbers that a comparison would let pass as nan."""
-    yield file.max_invalid_share
-    for part in (*file.conditions, *file.judges, *([file.auditor] if file.auditor else [])):
-        yield part.temperature or 0.0
-    for price in file.prices.values():
-        yield from (price.input, price.output, price.cached or 0.0)
 
 
 def _refuse(text: str, path: Path, what: str, at: str, key: str | None = None) -> NoReturn:

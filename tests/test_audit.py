@@ -359,3 +359,10 @@ def test_an_audit_that_is_not_there_is_named(bench: Bench) -> None:
     with pytest.raises(InputError, match="no audit 'zzz'"):
         load_transcript(reader, "zzz", blind=True)
     reader.close()
+
+
+async def test_a_reply_too_long_to_keep_is_a_fault_of_the_endpoint(bench: Bench) -> None:
+    loop, _, _ = bench.loop(Scripted("x" * 3_000_000))
+    outcome = await loop.probe("Hello?")
+    assert outcome.status is AuditStatus.INFRA_ERROR
+    assert "more than 1,000,000 characters" in (outcome.reason or "")

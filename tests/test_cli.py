@@ -276,3 +276,38 @@ def test_another_process_reads_the_growing_tables_within_two_seconds(tmp_path: P
 
 def con_lag(newest: Any) -> float | None:
     return None if newest is None else (datetime.now(UTC).replace(tzinfo=None) - newest).total_seconds()
+
+
+def test_odd_columns_and_values_are_told_apart_and_never_a_traceback(filled: Path) -> None:
+    doubled = cc_tui("sql", "SELECT 1 AS a, 2 AS a", "--store", filled, "--format", "json").stdout
+    assert json.loads(doubled) == [{"a": 1, "a_2": 2}]
+    odd = "SELECT 'infinity'::TIMESTAMP AS t, 'nan'::DOUBLE AS x, '-0044-03-15'::DATE AS d"
+    for form in ("table", "csv", "json"):
+        done = cc_tui("sql", odd, "--store", filled, "--format", form)
+        assert (done.returncode, done.stderr) == (0, ""), form
+    assert json.loads(done.stdout)[0]["x"] == "nan"
+
+
+def test_a_long_query_stops_on_ctrl_c(filled: Path) -> None:
+    query = "SELECT count(*) FROM range(1000000000000) t(i) WHERE i % 7 = 3"
+    command = [sys.executable, "-m", "cc_tui", "sql", query, "--store", str(filled)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=10)
+    assert (process.returncode, errors) == (130, "")
+
+
+def test_output_that_cannot_be_written_is_one_sentence(filled: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cc_tui", "sql", "SELECT 1", "--store", str(filled)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("cc-tui: The output cannot be used")
+    assert len(done.stderr.splitlines()) == 1

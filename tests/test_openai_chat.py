@@ -25,6 +25,7 @@ from auditors.models.base import (
     Usage,
     complete,
 )
+from auditors.models.chat_stream import Answer
 from auditors.models.failure import Failure, backoff
 from auditors.models.registry import Endpoint, Models
 from auditors.sim.server import Break, Fault, How, Reply
@@ -499,3 +500,24 @@ async def test_connections_are_kept_and_shared_between_models() -> None:
         assert server._clients == connections
         assert len(connections) == 1
         await models.aclose()
+
+
+async def test_a_key_that_the_server_echoes_in_its_answer_is_blotted_out() -> None:
+    echo = Script(
+        ReasoningDelta(f"I saw {CANARY}."),
+        TextDelta(f"Your key is {CANARY[:9]}"),
+        TextDelta(f"{CANARY[9:]}."),
+        ToolCallDelta(0, "send", f'{{"key": "{CANARY}"}}'),
+        stop=StopReason.TOOL_CALLS,
+    )
+    async with serving(echo, api_key=CANARY) as server, adapter(server.base_url, api_key=CANARY) as model:
+        _, response = await collect(model.stream(ask()))
+    assert CANARY not in repr(response)
+    assert response.message.text == "Your key is [key]."
+
+
+@pytest.mark.parametrize("tokens", [-5, 2**63 + 5])
+def test_a_number_of_tokens_that_cannot_be_is_unknown(tokens: int) -> None:
+    read = Answer("asked")
+    list(read.add(b'{"choices": [], "usage": {"prompt_tokens": %d, "completion_tokens": 7}}' % tokens))
+    assert (read.usage.input, read.usage.output) == (None, 7)

@@ -47,6 +47,21 @@ def line(text: str) -> int:
         ),
         ("samples = 4", 'samples = "four"', "samples", "expected `int`, got `str`"),
         ("samples = 4", "samples = 0", "samples", "expected `int` >= 1"),
+        ("samples = 4", "max_probes = -2", "samples", ">= 1"),
+        (
+            '"single_turn", "self',
+            '"single_turn", "single_turn", "self',
+            "modes",
+            "'single_turn' is listed twice",
+        ),
+        ('"wants_memory", "wants', '"wants_memory", "wants_memory", "wants', "preferences", "listed twice"),
+        (
+            "training_seed = 1",
+            "training_seed = 9223372036854775808",
+            "training_seed = 1",
+            "<= 9007199254740992",
+        ),
+        ("concurrency = 64", "max_invalid_share = nan", None, "expected `float` >= 0.0"),
         ("concurrency =", "concurency =", "name", "unknown field `concurency`"),
         (
             'name = "conscious-2"',
