@@ -153,7 +153,7 @@ KEYS: tuple[Key, ...] = (
     Key("label.last", "G,end", "edge(1)", "top or end"),
     Key("label.open", "o", "unfold", "open or close what is folded at the mark"),
     Key("label.open_all", "O", "unfold_all", "open or close everything that is folded"),
-    Key("label.more", "enter", "more", "when the queue is done: draw the next one"),
+    Key("label.more", "enter", "more", "give a name; when the queue is done: draw the next one"),
     Key("stats.down", "j,down", "move(0, 1)", "move between preferences"),
     Key("stats.up", "k,up", "move(0, -1)", "move between preferences"),
     Key("stats.left", "h,left", "move(-1, 0)", "move between conditions"),

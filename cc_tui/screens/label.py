@@ -53,6 +53,7 @@ class LabelScreen(AppScreen):
         self._log: LabelLog | None = None
         self._session: Session | None = None
         self._questions: dict[str, Question] = {}
+        self._named_here = False
         self._transcripts: dict[str, Transcript] = {}
         self._in_view: QueueItem | None = None
         self._since = monotonic()
@@ -71,9 +72,7 @@ class LabelScreen(AppScreen):
         """Open the annotator's log and draw the queue."""
         self.set_interval(1, self._draw_status)
         if self.services.annotator is None:
-            self.query_one(Conversation).load(
-                [], "Labels need a name: start with `cc-tui label --annotator NAME`."
-            )
+            self.query_one(Conversation).load([], "Labels are kept under your name: Enter asks for it.")
         else:
             self.query_one(Conversation).load([], "Drawing the queue …")
             self.work("queue", self._begin, self.services.annotator)
@@ -101,6 +100,9 @@ class LabelScreen(AppScreen):
 
             items, self._questions = await self.services.ask(read)
         except CcTuiError as error:
+            if self._log is None and self._named_here:
+                # The name cannot be used, or not now: Enter asks for another.
+                self.services.annotator = None
             self.query_one(Conversation).load([], f"{error}\nEnter tries again.")
             return
         self._session = Session(
@@ -250,10 +252,19 @@ class LabelScreen(AppScreen):
     def action_more(self) -> None:
         """Draw the next queue once this one is done, or the first if that failed."""
         session, annotator = self._session, self.services.annotator
-        if annotator is None or (session is not None and session.item is not None):
+        if annotator is None:
+            self.app.push_screen(Line("Your name as annotator", ""), self._take_name)
+            return
+        if session is not None and session.item is not None:
             return
         self._draws += session is not None
         self.work("queue", self._begin, annotator)
+
+    def _take_name(self, name: str | None) -> None:
+        if name:
+            self._named_here = True
+            self.services.annotator = name
+            self.work("queue", self._begin, name)
 
     def action_move(self, turns: int) -> None:
         """Go to another turn."""

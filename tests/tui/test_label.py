@@ -196,12 +196,17 @@ async def test_question_and_transcript_lie_inside_the_screen(study_store: Store,
             assert band in screen_text(pilot)
 
 
-async def test_without_a_name_labels_are_not_asked_for(study_store: Store):
+async def test_whoever_comes_without_a_name_is_asked_for_one(study_store: Store):
     app = CcTuiApp(study_store, start="label")
     async with app.run_test() as pilot:
-        await until(pilot, lambda: "--annotator NAME" in screen_text(pilot))
-        await pilot.press("7", "t", "u", "s", "c", "r", "enter")
-    assert written(study_store) == []
+        await until(pilot, lambda: "Enter asks for it" in screen_text(pilot))
+        for name, outcome in (("../ann", "An annotator's name is"), ("ann", "BLIND")):
+            await pilot.press("enter")
+            await until(pilot, lambda: bool(pilot.app.screen.query(Input)))
+            await pilot.press(*name, "enter")
+            await until(pilot, lambda outcome=outcome: outcome in screen_text(pilot))
+        await answer(pilot)
+    assert len(written(study_store)) == 1
 
 
 async def test_a_name_in_use_in_another_window_is_told(study_store: Store):
