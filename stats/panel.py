@@ -246,9 +246,9 @@ def _flags(group: Group, sample: _Sample, estimate: _Estimate) -> list[str]:
             "at most 1 prompt is off the end of the scale: the interval rests on the other preferences"
         )
     if summary.cells.prompts < _FEW_PROMPTS:
-        flags.append(f"only {summary.cells.prompts} prompts")
+        flags.append(f"only {_some(summary.cells.prompts, 'prompt')}")
     if outer.nu is not None and outer.nu < _FEW_DEGREES:
-        flags.append(f"only {outer.nu:.0f} degrees of freedom")
+        flags.append(f"only {_some(round(outer.nu), 'degree')} of freedom")
     unsure = float(sample.unsure.mean())
     if unsure > _NOT_SURE_LIMIT:
         flags.append(f"{unsure:.0%} not sure")
@@ -264,3 +264,7 @@ def _drop_flags(sample: _Sample, reference: _Sample, name: str) -> list[str]:
     if abs(gap) <= _DROP_LIMIT:
         return []
     return [f"{100 * abs(gap):.0f} points {'more' if gap > 0 else 'fewer'} answers dropped than in {name}"]
+
+
+def _some(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
