@@ -89,15 +89,18 @@ def owed(study: Study, item: Item) -> list[Judging]:
     ]
 
 
-def progress(study: Study, reader: Reader) -> Progress:
-    """What the store holds of the study; blocking."""
-    study_id = [study.study_id]
-    known = bool(reader.rows("SELECT 1 FROM studies WHERE study_id = ? LIMIT 1", study_id))
-    audits = reader.rows("SELECT * FROM audits WHERE study_id = ?", study_id)
+def progress(study: Study, reader: Reader, audit_id: str | None = None) -> Progress:
+    """What the store holds of the study, or of one audit of it; blocking."""
+    known = bool(reader.rows("SELECT 1 FROM studies WHERE study_id = ? LIMIT 1", [study.study_id]))
+    where, chosen = "study_id = ?", [study.study_id]
+    if audit_id is not None:
+        where, chosen = "study_id = ? AND audit_id = ?", [study.study_id, audit_id]
+    audits = reader.rows(f"SELECT * FROM audits WHERE {where}", chosen)
     judged: dict[tuple[str, str, int], set[str]] = defaultdict(set)
     for row in reader.rows(
-        "SELECT DISTINCT audit_id, judge, repeat, dimension FROM judgements WHERE study_id = ? AND kind IN (?, ?, ?)",
-        [*study_id, *JudgementKind],
+        "SELECT DISTINCT audit_id, judge, repeat, dimension FROM judgements "
+        f"WHERE {where} AND kind IN (?, ?, ?)",
+        [*chosen, *JudgementKind],
     ):
         judged[row["audit_id"], row["judge"], row["repeat"]].add(row["dimension"])
     items = {item.item_id: item for item in study.items}

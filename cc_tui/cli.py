@@ -122,6 +122,11 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-cost", type=_dollars, metavar="USD", help="start no audit once this much is spent"
     )
+    parser.add_argument(
+        "--on",
+        metavar="RAY",
+        help="run audits on a Ray cluster: `ray` for this machine's, or `ray://HOST:PORT`",
+    )
     _add_store(parser)
 
 
