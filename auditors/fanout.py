@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _ADDRESS = re.compile(r"ray(://(?P<host>[^\s/:]+|\[[^\s/]+\]):(?P<port>\d{1,5}))?")
 _REACH_S = 3.0
-_START_S = 60.0
+_START_S = 10.0
 _GONE_S = 30.0
 _CLOSE_S = 20.0
 _DEATHS_PER_PROCESS = 3
@@ -123,12 +123,12 @@ class Fleet:
             ray: Any = importlib.import_module("ray")
         except ImportError:
             raise InputError(f"--on {address} needs Ray: install cc-tui[ray].") from None
-        if ray.is_initialized():
-            return cls(ray, ours=False)
         options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
         if match["host"]:
             await _reach(address, match["host"].strip("[]"), int(match["port"]))
-            options = {"address": address}
+            options = {"address": address, "log_to_driver": False}
+        elif ray.is_initialized():
+            return cls(ray, ours=False)
         try:
             ray.init(**options)
         except Exception as error:
@@ -141,9 +141,9 @@ class Fleet:
         return [member for member in self._keepers.values() if member]
 
     async def open(self, study: Study, root: Path, run_id: str, speed: float | None) -> None:
-        """Start the processes, one for each free CPU, and share the study's concurrency out among them."""
+        """Start the processes, one for each CPU, and share the study's concurrency out among them."""
         concurrency = study.file.concurrency
-        resources = await asyncio.to_thread(self._ray.available_resources)
+        resources = await asyncio.to_thread(self._ray.cluster_resources)
         size = max(min(int(resources.get("CPU", 1)), concurrency), 1)
         self._bearable = _DEATHS_PER_PROCESS * size
         actor = self._ray.remote(Process).options(num_cpus=1)
@@ -153,7 +153,7 @@ class Fleet:
             opened.append(asyncio.get_running_loop().create_future())
             keeping = self._keep(lambda: actor.remote(study, root, run_id, speed), root, seats, opened[-1])
             self._keepers[asyncio.create_task(keeping)] = None
-        # A busy cluster starts some processes late; the others need not wait for them for ever.
+        # On a busy cluster some processes start late; the others need not wait for them.
         await asyncio.wait(opened, timeout=_START_S)
 
     async def audit(self, audit: Audit, watch: Watch) -> AuditStatus:

@@ -96,8 +96,8 @@ class Process:
     async def news(self) -> list[News]:
         """What has happened since the last call, at most ten times a second; nothing at all once it is closed."""
         await self._told.wait()
+        await asyncio.sleep(_LINGER_S)
         if not self._closed:
-            await asyncio.sleep(_LINGER_S)
             self._told.clear()
         news = [one for of_audit in self._news.values() for one in of_audit]
         self._news = {}
