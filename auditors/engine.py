@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from store.store import Store
 
 _COMPACT_EVERY_S = 5.0
-_ORPHANS_S = 30.0
+_ORPHANS_S = 60.0
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):

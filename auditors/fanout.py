@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import logging
 import os
 import re
 import time
@@ -126,13 +127,17 @@ class Fleet:
         options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
         if match["host"]:
             await _reach(address, match["host"].strip("[]"), int(match["port"]))
-            options = {"address": address, "log_to_driver": False}
+            options = {"address": address}
+            logging.getLogger("ray").setLevel(logging.ERROR)
         elif ray.is_initialized():
             return cls(ray, ours=False)
         try:
             ray.init(**options)
         except Exception as error:
-            raise InputError(f"--on {address}: Ray does not start ({_line(error)}).") from error
+            raise InputError(
+                f"--on {address}: Ray does not start ({_line(error)}); a cluster that asks for a token wants "
+                "RAY_AUTH_MODE=token here too."
+            ) from error
         return cls(ray, ours=True)
 
     @property
@@ -294,7 +299,8 @@ async def _reach(address: str, host: str, port: int) -> None:
         async with asyncio.timeout(_REACH_S):
             _, writer = await asyncio.open_connection(host, port)
     except (OSError, OverflowError) as error:
-        why = f"no answer in {_REACH_S:g} s" if isinstance(error, TimeoutError) else _line(error)
+        number = error.errno if isinstance(error, OSError) else None
+        why = os.strerror(number).lower() if number else f"no answer in {_REACH_S:g} s"
         raise InputError(
             f"--on {address}: nothing can be reached there ({why}); check that the cluster is up and its "
             "Ray client server listens on that port."

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,9 +144,21 @@ async def test_an_address_that_is_wrong_or_out_of_reach_is_named_and_nothing_is_
     study = load_study(small_study(tmp_path))
     for address, message in (
         ("spark", r"--on spark: write `ray` or `ray://HOST:PORT`\."),
-        ("ray://127.0.0.1:9", r"--on ray://127\.0\.0\.1:9: nothing can be reached there"),
+        (
+            "ray://127.0.0.1:9",
+            r"--on ray://127\.0\.0\.1:9: nothing can be reached there \(connection refused\)",
+        ),
+        ("ray://127.0.0.1:99999", r"nothing can be reached there"),
     ):
         with pytest.raises(InputError, match=message):
             async with open_engine(study, tmp_path / "store", Options(on=address)):
                 pass
+    assert not (tmp_path / "store").exists()
+
+
+async def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r"--on ray needs Ray: install cc-tui\[ray\]\."):
+        async with open_engine(load_study(small_study(tmp_path)), tmp_path / "store", on_ray()):
+            pass
     assert not (tmp_path / "store").exists()
