@@ -120,6 +120,8 @@ class Fleet:
         if match is None:
             raise InputError(f"--on {address}: write `ray` or `ray://HOST:PORT`.")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # A cluster that is lost shall not be replaced by one that Ray starts here by itself.
+        os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
         try:
             ray: Any = importlib.import_module("ray")
         except ImportError:
@@ -182,7 +184,8 @@ class Fleet:
         self._closing = True
         for keeper, member in self._keepers.items():
             if member:
-                member.actor.close.remote()
+                with contextlib.suppress(ConnectionError):
+                    member.actor.close.remote()
             else:
                 keeper.cancel()
         if self._keepers:
@@ -225,9 +228,8 @@ class Fleet:
         """Keep one place of the fleet filled until the run ends or too many processes have died."""
         try:
             while not self._closing:
-                actor = hire()
                 try:
-                    await self._employ(actor, root, seats, opened)
+                    await self._employ(hire, root, seats, opened)
                     return
                 except WorkerDiedError as error:
                     self._deaths += 1
@@ -236,19 +238,21 @@ class Fleet:
                             f"{self._deaths} Ray workers died ({error}): see Ray's logs, then run again; "
                             "what is finished is not repeated."
                         ) from None
-                finally:
-                    self._ray.kill(actor)
         except Exception as error:  # noqa: BLE001 - whoever wants a seat raises it
             self._seats.put_nowait(error)
         finally:
             if not opened.done():
                 opened.set_result(None)
 
-    async def _employ(self, actor: Any, root: Path, seats: int, opened: asyncio.Future[None]) -> None:
+    async def _employ(
+        self, hire: Callable[[], Any], root: Path, seats: int, opened: asyncio.Future[None]
+    ) -> None:
         """Let one process work until it is closed; raises `WorkerDiedError` if it dies before."""
-        member, task = None, asyncio.current_task()
+        actor = member = None
+        task = asyncio.current_task()
         assert task
         try:
+            actor = hire()
             writer, pid = await actor.open.remote()
             member = Member(actor, root / JOURNAL / writer, pid)
             if not member.journal.is_dir():
@@ -265,12 +269,19 @@ class Fleet:
                 for news in batch:
                     member.tell(news)
         except Exception as error:  # noqa: BLE001 - translated for those who wait
-            self._ray.kill(actor)
+            self._kill(actor)
             failure = await self._failure(error, member)
             if member:
                 member.fail(failure)
                 self._keepers[task] = None
             raise failure from None
+        finally:
+            self._kill(actor)
+
+    def _kill(self, actor: Any) -> None:
+        # Best effort: it may be dead, never have begun, or be out of reach.
+        with contextlib.suppress(Exception):
+            self._ray.kill(actor)
 
     async def _failure(self, error: Exception, member: Member | None) -> Exception:
         ray: Any = self._ray.exceptions
