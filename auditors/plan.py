@@ -15,7 +15,7 @@ import msgspec
 from auditors.judge import COHERENCE
 from auditors.study import ConditionPart, Item, Study
 from store.ids import content_hash
-from store.records import AuditStatus, JudgementKind, Mode
+from store.records import AuditStatus, JudgementKind, JudgementStatus, Mode
 
 if TYPE_CHECKING:
     from store.reader import Reader
@@ -48,7 +48,7 @@ class Progress(msgspec.Struct, frozen=True):
     statuses: dict[str, str]
     """Status of each finished slot."""
     unjudged: dict[str, list[Judging]]
-    """Audits that are finished but not wholly judged."""
+    """Audits that are finished but not wholly judged; a judge's call that failed is owed again."""
     abandoned: list[dict[str, Any]]
     """Rows of audits that a run left behind unfinished."""
     known: bool
@@ -99,8 +99,8 @@ def progress(study: Study, reader: Reader, audit_id: str | None = None) -> Progr
     judged: dict[tuple[str, str, int], set[str]] = defaultdict(set)
     for row in reader.rows(
         "SELECT DISTINCT audit_id, judge, repeat, dimension FROM judgements "
-        f"WHERE {where} AND kind IN (?, ?, ?)",
-        [*chosen, *JudgementKind],
+        f"WHERE {where} AND kind IN (?, ?, ?) AND status <> ?",
+        [*chosen, *JudgementKind, JudgementStatus.ERROR],
     ):
         judged[row["audit_id"], row["judge"], row["repeat"]].add(row["dimension"])
     items = {item.item_id: item for item in study.items}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -27,6 +28,7 @@ from auditors.feed import (
     decode_frame,
     encode,
 )
+from auditors.models.base import ErrorKind, ModelError
 from auditors.models.registry import Models
 from auditors.service import Job, live_runs, open_engine
 from auditors.sim.server import serve
@@ -34,6 +36,11 @@ from auditors.study import load_study
 from store.errors import InputError
 from store.store import Store
 from tests.studies import DEMO, FAST, ROOT, assert_whole, one, query, run_study, service, small_study
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from auditors.models.base import Request, Response
 
 PLANNED = 2 * (3 * 2 + 2)
 
@@ -73,6 +80,34 @@ async def test_a_finished_study_is_not_run_again(tmp_path: Path) -> None:
     assert one(store, "SELECT count(*) FROM model_calls") == calls
     assert one(store, "SELECT count(*) FROM runs") == 2
     assert one(store, "SELECT count(*) FROM studies") == 1
+
+
+async def test_judgements_whose_calls_failed_are_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Down:
+        spec, simulated = "sim/judge-a", True
+
+        async def stream(self, request: Request) -> AsyncIterator[Response]:
+            raise ModelError(ErrorKind.SERVER, "The server is on fire.")
+            yield
+
+    get = Models.get
+    study, store = small_study(tmp_path), tmp_path / "store"
+    with monkeypatch.context() as patch:
+        patch.setattr(Models, "get", lambda models, spec: Down() if "judge" in spec else get(models, spec))
+        for _ in range(2):
+            await run_study(study, store)
+    assert query(store, "SELECT DISTINCT status FROM judgements") == [{"status": "error"}]
+    failed = one(store, "SELECT count(*) FROM scores")
+    assert one(store, "SELECT count(*) FROM judgements") == 2 * failed
+    for _ in range(2):
+        await run_study(study, store)
+        assert_whole(store, PLANNED)
+        assert one(store, "SELECT count(*) FROM scores") == failed
+        assert one(store, "SELECT count(*) FROM judgements") == 3 * failed
+        assert one(store, "SELECT count(*) FROM scores WHERE judgement_status = 'error'") == 0
+        assert one(store, "SELECT count(*) FROM scores WHERE mode = 'single_turn' AND coherence IS NULL") == 0
 
 
 async def test_a_limit_runs_the_first_of_the_plan_and_the_rest_later(tmp_path: Path) -> None:
