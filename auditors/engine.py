@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -93,6 +93,7 @@ class Engine:
         self._reader = Reader(store)
         slots = plan.plan(study)[: options.limit]
         self._progress = plan.progress(study, self._reader)
+        self._broken_off = plan.broken_off(study, self._reader)
         self._left = deque(slot for slot in slots if slot.slot_id not in self._progress.statuses)
         self._owed = deque(self._owed_audits())
         self._items = {item.item_id: item for item in study.items}
@@ -155,6 +156,7 @@ class Engine:
 
     async def _work(self) -> None:
         study = self._study
+        await self._end_earlier_runs()
         self._journal = await asyncio.to_thread(
             self._store.journal, study.study_id, self.run_id, segment_seconds=SEGMENT_S
         )
@@ -273,10 +275,23 @@ class Engine:
 
     def _opening_rows(self) -> list[Record]:
         opening: list[Record] = [self._run]
-        if not self._progress.known:
-            opening += rows.study_rows(self._study, self._models)
-        opening += [rows.cancelled(row, "The run was interrupted.") for row in self._progress.abandoned]
+        # A run that was killed may have left the first of these rows without the others.
+        opening += rows.study_rows(self._study, self._models, self._progress.known)
         return opening
+
+    async def _end_earlier_runs(self) -> None:
+        """Close what killed runs left open, each in a journal of that run, since the lake's folders go by run."""
+        closing: defaultdict[str, list[Record]] = defaultdict(list)
+        for row in self._progress.abandoned:
+            closing[row["run_id"]].append(rows.cancelled(row, "The run was interrupted."))
+        for run in self._broken_off:
+            closing[run.run_id].append(rows.interrupted(run))
+        for run_id, last_rows in closing.items():
+            journal = await asyncio.to_thread(self._store.journal, self._study.study_id, run_id)
+            try:
+                await journal.write(last_rows)
+            finally:
+                await asyncio.to_thread(journal.close)
 
     def _owed_audits(self) -> list[tuple[Audit, list[Judging]]]:
         unjudged = self._progress.unjudged

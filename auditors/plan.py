@@ -15,7 +15,8 @@ import msgspec
 from auditors.judge import COHERENCE
 from auditors.study import ConditionPart, Item, Study
 from store.ids import content_hash
-from store.records import AuditStatus, JudgementKind, JudgementStatus, Mode
+from store.records import AuditStatus, JudgementKind, JudgementStatus, Mode, Run
+from store.transcripts import read_records
 
 if TYPE_CHECKING:
     from store.reader import Reader
@@ -51,8 +52,8 @@ class Progress(msgspec.Struct, frozen=True):
     """Audits that are finished but not wholly judged; a judge's call that failed is owed again."""
     abandoned: list[dict[str, Any]]
     """Rows of audits that a run left behind unfinished."""
-    known: bool
-    """Whether the store has the study already."""
+    known: set[tuple[str, str]]
+    """Table and id of the rows that say what the study is, as far as the store has them."""
 
 
 def plan(study: Study) -> list[Slot]:
@@ -91,7 +92,6 @@ def owed(study: Study, item: Item) -> list[Judging]:
 
 def progress(study: Study, reader: Reader, audit_id: str | None = None) -> Progress:
     """What the store holds of the study, or of one audit of it; blocking."""
-    known = bool(reader.rows("SELECT 1 FROM studies WHERE study_id = ? LIMIT 1", [study.study_id]))
     where, chosen = "study_id = ?", [study.study_id]
     if audit_id is not None:
         where, chosen = "study_id = ? AND audit_id = ?", [study.study_id, audit_id]
@@ -120,4 +120,19 @@ def progress(study: Study, reader: Reader, audit_id: str | None = None) -> Progr
         if rest:
             unjudged[row["audit_id"]] = rest
     abandoned = [row for row in audits if row["status"] == AuditStatus.RUNNING]
-    return Progress(statuses, unjudged, abandoned, known)
+    return Progress(statuses, unjudged, abandoned, _known(study, reader))
+
+
+def broken_off(study: Study, reader: Reader) -> list[Run]:
+    """Runs of the study that nobody has closed; blocking."""
+    return read_records(reader, Run, "study_id = ? AND status = 'running'", [study.study_id])
+
+
+def _known(study: Study, reader: Reader) -> set[tuple[str, str]]:
+    rows = reader.rows(
+        "SELECT 'studies' AS kind, study_id AS id FROM studies WHERE study_id = $1 "
+        "UNION ALL SELECT 'conditions', condition_id FROM conditions WHERE study_id = $1 "
+        "UNION ALL SELECT 'items', item_id FROM items WHERE study_id = $1",
+        [study.study_id],
+    )
+    return {(row["kind"], row["id"]) for row in rows}

@@ -18,49 +18,46 @@ if TYPE_CHECKING:
     from store.records import Record
 
 
-def study_rows(study: Study, models: Models) -> list[Record]:
-    """The study with its conditions and items."""
+def study_rows(study: Study, models: Models, known: set[tuple[str, str]]) -> list[Record]:
+    """The study with its conditions and items, without those whose table and id are `known`."""
     conditions = study.file.conditions
-    rows: list[Record] = [
-        records.Study(
-            study_id=study.study_id,
-            name=study.file.name,
-            pack=f"{study.pack.name} {study.pack.version}",
-            pack_hash=study.pack.content_hash,
-            resolved=study.resolved,
-            simulated=any(models.get(condition.model).simulated for condition in conditions),
-            created_at=now(),
-        )
-    ]
+    row: Record = records.Study(
+        study_id=study.study_id,
+        name=study.file.name,
+        pack=f"{study.pack.name} {study.pack.version}",
+        pack_hash=study.pack.content_hash,
+        resolved=study.resolved,
+        simulated=any(models.get(condition.model).simulated for condition in conditions),
+        created_at=now(),
+    )
+    rows: list[tuple[str, Record]] = [(study.study_id, row)]
     for position, condition in enumerate(conditions):
-        rows.append(
-            records.Condition(
-                study_id=study.study_id,
-                condition_id=condition.name,
-                content_hash=content_hash(condition),
-                model=condition.model,
-                system_prompt=condition.system_prompt,
-                role=condition.role,
-                recipe=condition.recipe or condition.name,
-                training_seed=condition.training_seed,
-                position=position,
-                simulated=models.get(condition.model).simulated,
-            )
+        row = records.Condition(
+            study_id=study.study_id,
+            condition_id=condition.name,
+            content_hash=content_hash(condition),
+            model=condition.model,
+            system_prompt=condition.system_prompt,
+            role=condition.role,
+            recipe=condition.recipe or condition.name,
+            training_seed=condition.training_seed,
+            position=position,
+            simulated=models.get(condition.model).simulated,
         )
+        rows.append((condition.name, row))
     for position, item in enumerate(study.items):
-        rows.append(
-            records.Item(
-                study_id=study.study_id,
-                item_id=item.item_id,
-                mode=item.mode,
-                text=item.text,
-                preferences=list(item.preferences),
-                label=item.label,
-                repeats=item.repeats,
-                position=position,
-            )
+        row = records.Item(
+            study_id=study.study_id,
+            item_id=item.item_id,
+            mode=item.mode,
+            text=item.text,
+            preferences=list(item.preferences),
+            label=item.label,
+            repeats=item.repeats,
+            position=position,
         )
-    return rows
+        rows.append((item.item_id, row))
+    return [row for row_id, row in rows if (row.table, row_id) not in known]
 
 
 def run_row(study: Study, planned: int, config: dict[str, Any], *, simulated: bool) -> Run:
@@ -119,3 +116,8 @@ def cancelled(row: dict[str, Any], reason: str) -> Audit:
     return msgspec.structs.replace(
         audit, revision=audit.revision + 1, status=AuditStatus.CANCELLED, reason=reason, ended_at=now()
     )
+
+
+def interrupted(run: Run) -> Run:
+    """The last revision of a run that broke off."""
+    return msgspec.structs.replace(run, revision=run.revision + 1, status="interrupted", ended_at=now())

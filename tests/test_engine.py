@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from auditors import engine as engine_module
 from auditors.engine import Options
 from auditors.feed import (
     Added,
@@ -82,6 +83,31 @@ async def test_a_finished_study_is_not_run_again(tmp_path: Path) -> None:
     assert one(store, "SELECT count(*) FROM studies") == 1
 
 
+@pytest.mark.parametrize("rows", range(10))
+async def test_opening_rows_that_were_cut_short_are_completed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    study, store = small_study(tmp_path), tmp_path / "store"
+    with monkeypatch.context() as patch:
+        patch.setattr(engine_module, "compact", lambda root: None)
+        async with open_engine(load_study(study), store, FAST) as engine:
+            engine.set_paused(True)
+            running = asyncio.create_task(engine.run())
+            await asyncio.sleep(0.2)
+            engine.stop()
+            assert (await running).status == "interrupted"
+    [segment] = store.glob("journal/*.*/000001.jsonl")
+    lines = segment.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 1 + 1 + 2 + 5 + 1
+    segment.write_bytes(b"".join(lines[:rows]) + lines[rows][:40])
+    await run_study(study, store)
+    assert_whole(store, PLANNED)
+    for table, count in (("studies", 1), ("conditions", 2), ("items", 5)):
+        assert one(store, f"SELECT count(*) FROM {table}") == count
+    ended = query(store, "SELECT status FROM runs ORDER BY started_at")
+    assert ended == [{"status": "interrupted"}] * (rows > 0) + [{"status": "finished"}]
+
+
 async def test_judgements_whose_calls_failed_are_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +159,11 @@ def test_a_run_that_is_killed_again_and_again_ends_with_exactly_its_plan(tmp_pat
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
     assert_whole(store, PLANNED)
+    runs = query(store, "SELECT status, ended_at IS NULL AS open FROM runs ORDER BY started_at")
+    assert {row["status"] for row in runs[:-1]} <= {"interrupted"}
+    assert (runs[-1]["status"], any(row["open"] for row in runs)) == ("finished", False)
+    moved = "SELECT 1 FROM base.audits GROUP BY audit_id HAVING count(DISTINCT run_id) > 1"
+    assert query(store, moved) == []
     left = query(store, "SELECT DISTINCT status, reason FROM audits WHERE status NOT IN ('ok', 'refused')")
     assert left in ([], [{"status": "cancelled", "reason": "The run was interrupted."}])
 
