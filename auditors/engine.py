@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from auditors import plan, rows
+from auditors.budget import Budget, check_prices
 from auditors.feed import Card, Ended, Hello
 from auditors.hub import Hub, Watch
 from auditors.prices import Prices
@@ -50,7 +51,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     limit: int | None = None
     """Run only the first slots of the plan."""
     max_cost: float | None = None
-    """US dollars after which no further audit is started."""
+    """US dollars after which nothing more is started; earlier runs of the study in the store count."""
     speed: float | None = 1.0
     """How much faster than a real API simulated models answer; None for no waiting at all."""
     on: str | None = None
@@ -88,11 +89,13 @@ class Engine:
         self._models = models
         self._options = options
         self._fleet = fleet
-        _check_prices(study, options)
+        if options.max_cost is not None:
+            check_prices(study)
         self._lock = _lock(store, study)
         self._reader = Reader(store)
         slots = plan.plan(study)[: options.limit]
         self._progress = plan.progress(study, self._reader)
+        self._budget = Budget(options.max_cost, study, self._reader)
         self._broken_off = plan.broken_off(study, self._reader)
         self._left = deque(slot for slot in slots if slot.slot_id not in self._progress.statuses)
         self._owed = deque(self._owed_audits())
@@ -113,7 +116,6 @@ class Engine:
         self._journal: Journal | None = None
         self._running = asyncio.Event()
         self._running.set()
-        self._over_budget = False
         self._task: asyncio.Task[None] | None = None
 
     def set_paused(self, paused: bool) -> None:
@@ -145,8 +147,8 @@ class Engine:
             status = "interrupted"
         except CcTuiError as error:
             status, reason, failure = "failed", str(error), error
-        if self._over_budget:
-            status, reason = "over_budget", f"The budget of ${self._options.max_cost:g} is used up."
+        if status == "finished" and (self._left or self._owed):
+            status, reason = "over_budget", f"The study's budget of ${self._options.max_cost:g} is used up."
         run = await self._close(status)
         await self.hub.end(Ended(status, reason))
         publishing.cancel()
@@ -179,31 +181,40 @@ class Engine:
     async def _lane(self, hands: Worker | Fleet) -> None:
         while True:
             await self._running.wait()
+            # Whoever ends its work last finds nothing under way, so what is left of the budget is used.
+            if not self._budget.allows(self.hub.cost):
+                return
             if self._owed:
                 await self._judge(hands, *self._owed.popleft())
-            elif self._left and not self._spent():
+            elif self._left:
                 await self._audit(hands, self._left.popleft())
             else:
                 return
-
-    def _spent(self) -> bool:
-        limit = self._options.max_cost
-        self._over_budget = limit is not None and self.hub.cost >= limit
-        return self._over_budget
 
     async def _audit(self, hands: Worker | Fleet, slot: Slot) -> None:
         simulated = self._models.get(slot.condition.model).simulated
         audit = rows.audit_row(self._study, self.run_id, slot, simulated=simulated)
         watch = self._watch(audit)
+        self._budget.begun()
+        status = None
         try:
-            watch.done(await hands.audit(audit, watch))
+            status = await self._outcome(hands, audit, watch)
+        except BaseException:
+            watch.cut_off()
+            raise
+        finally:
+            self._budget.ended(watch.card.cost, finished=status in plan.FINISHED)
+        if status is None:
+            watch.dropped(AuditStatus.CANCELLED)
+            self._left.appendleft(slot)
+        else:
+            watch.done(status)
+
+    async def _outcome(self, hands: Worker | Fleet, audit: Audit, watch: Watch) -> AuditStatus | None:
+        try:
+            return await hands.audit(audit, watch)
         except WorkerDiedError:
-            status = await self._settle(audit, watch)
-            if status is None:
-                watch.dropped(AuditStatus.CANCELLED)
-                self._left.appendleft(slot)
-            else:
-                watch.done(status)
+            return await self._settle(audit, watch)
 
     async def _judge(self, hands: Worker | Fleet, audit: Audit, owed: list[Judging]) -> None:
         transcript = await asyncio.to_thread(self._stored_transcript, audit.audit_id)
@@ -212,7 +223,8 @@ class Engine:
             await hands.judge(msgspec.structs.replace(audit, run_id=self.run_id), transcript, owed, watch)
         except WorkerDiedError:
             await self._settle(audit, watch)
-        watch.dropped(audit.status)
+        finally:
+            watch.dropped(audit.status)
 
     async def _settle(self, audit: Audit, watch: Watch) -> AuditStatus | None:
         """Find in the store how far an audit had come when its worker died, and queue what it lacks.
@@ -306,17 +318,6 @@ class Engine:
         found = load_transcript(self._reader, audit_id)
         messages = {message.message_id: message for message in found.messages}
         return [messages[message_id] for message_id in found.final_view]
-
-
-def _check_prices(study: Study, options: Options) -> None:
-    if options.max_cost is None:
-        return
-    prices = Prices(study.file.prices)
-    if unknown := sorted(spec for spec in study.models() if prices.price(spec) is None):
-        raise InputError(
-            f'--max-cost needs the price of {unknown[0]}: add [prices."{unknown[0]}"] with `input` and '
-            "`output` (US dollars for a million tokens) to the study file."
-        )
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

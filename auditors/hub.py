@@ -93,6 +93,13 @@ class Watch:
         """Nothing more will come, and the audit fills no slot of this run: it was counted before, or is lost."""
         self._end(status, counted=False)
 
+    def cut_off(self) -> None:
+        """The run ends here; an audit that was being judged has finished, any other one is cancelled."""
+        if self.card.state is CardState.JUDGING:
+            self.done(AuditStatus.OK)
+        else:
+            self.dropped(AuditStatus.CANCELLED)
+
     def _end(self, status: AuditStatus, *, counted: bool) -> None:
         self._hub.moved(self.card, CardState.DONE)
         self.card.status, self.card.speaker = status, ""

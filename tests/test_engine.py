@@ -213,8 +213,24 @@ async def test_the_budget_starts_nothing_more_and_ends_cleanly(tmp_path: Path) -
     done = one(store, "SELECT count(*) FROM audits WHERE status IN ('ok', 'refused')")
     assert 0 < done < PLANNED
     assert_whole(store, done)
+    calls = one(store, "SELECT count(*) FROM model_calls")
+    run = await run_study(study, store, Options(speed=8.0, max_cost=0.005))
+    assert (run.status, one(store, "SELECT count(*) FROM model_calls")) == ("over_budget", calls)
     await run_study(study, store)
     assert_whole(store, PLANNED)
+    assert (await run_study(study, store, Options(max_cost=0.005))).status == "finished"
+
+
+async def test_a_budget_reserves_what_audits_under_way_will_cost(tmp_path: Path) -> None:
+    study, store = small_study(tmp_path), tmp_path / "store"
+    await run_study(study, store, Options(speed=None, limit=4))
+    cost = "SELECT sum(cost_usd) FROM model_calls"
+    spent = one(store, cost)
+    limit = spent + spent / 4 / 2
+    run = await run_study(study, store, Options(speed=None, max_cost=limit))
+    assert run.status == "over_budget"
+    dearest = "SELECT max(c) FROM (SELECT sum(cost_usd) AS c FROM model_calls GROUP BY audit_id)"
+    assert one(store, cost) < limit + one(store, dearest)
 
 
 async def test_a_budget_without_prices_is_refused_before_anything_is_written(
@@ -280,6 +296,26 @@ async def test_a_paused_run_starts_nothing_and_a_stopped_one_ends(tmp_path: Path
         writer.write(encode(Stop()))
         assert (await asyncio.wait_for(running, 10)).status == "interrupted"
         writer.close()
+
+
+async def test_the_totals_of_a_stopped_run_are_those_of_the_store(tmp_path: Path) -> None:
+    study, path = load_study(small_study(tmp_path)), tmp_path / "store"
+    async with open_engine(study, path, Options(speed=3.0)) as engine:
+        running = asyncio.create_task(engine.run())
+        while engine.hub.totals().done < 3 or not engine.hub.totals().running:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        engine.stop()
+        assert (await running).status == "interrupted"
+        totals = engine.hub.totals()
+        cards = [watch.card for watch in engine.hub._watches.values()]
+    assert (totals.running, totals.judging) == (0, 0)
+    assert {card.state for card in cards} == {CardState.DONE}
+    stored = query(path, "SELECT audit_id, status FROM audits")
+    assert {card.audit_id: card.status for card in cards} == {
+        row["audit_id"]: row["status"] for row in stored
+    }
+    finished = [row for row in stored if row["status"] != "cancelled"]
+    assert totals.done == len(finished) < len(stored)
 
 
 async def test_a_reader_that_sends_rubbish_or_leaves_disturbs_nobody(tmp_path: Path) -> None:
