@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
-import time
 from collections import Counter, defaultdict, deque
 from typing import TYPE_CHECKING
 
@@ -20,12 +18,11 @@ from auditors import plan, rows
 from auditors.budget import Budget, check_prices
 from auditors.feed import Card, Ended, Hello
 from auditors.hub import Hub, Watch
+from auditors.lock import lock_study
 from auditors.prices import Prices
 from auditors.worker import SEGMENT_S, Worker, WorkerDiedError
-from store.errors import CcTuiError, InputError, StoreError
-from store.journal import writer_lives
+from store.errors import CcTuiError, StoreError
 from store.lake import compact
-from store.layout import JOURNAL
 from store.reader import Reader
 from store.records import Audit, AuditStatus, ModelCall, Run, now
 from store.transcripts import load_transcript, read_records
@@ -42,7 +39,6 @@ if TYPE_CHECKING:
     from store.store import Store
 
 _COMPACT_EVERY_S = 5.0
-_ORPHANS_S = 60.0
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +87,7 @@ class Engine:
         self._fleet = fleet
         if options.max_cost is not None:
             check_prices(study)
-        self._lock = _lock(store, study)
+        self._lock = lock_study(store, study)
         self._reader = Reader(store)
         slots = plan.plan(study)[: options.limit]
         self._progress = plan.progress(study, self._reader)
@@ -137,6 +133,7 @@ class Engine:
         Raises:
             StoreError: the disk refused to take more; what was acknowledged is safe.
             InputError: the fleet could not go on.
+            Exception: a fault of the program; the run was closed in good order all the same.
         """
         publishing = asyncio.create_task(self.hub.publish())
         self._task = asyncio.create_task(self._work())
@@ -145,13 +142,16 @@ class Engine:
             await self._task
         except asyncio.CancelledError:
             status = "interrupted"
-        except CcTuiError as error:
-            status, reason, failure = "failed", str(error), error
+        except Exception as error:  # noqa: BLE001 - raised on when the run is closed
+            said = str(error) if isinstance(error, CcTuiError) else f"{type(error).__name__}: {error}"
+            status, reason, failure = "failed", said, error
         if status == "finished" and (self._left or self._owed):
             status, reason = "over_budget", f"The study's budget of ${self._options.max_cost:g} is used up."
-        run = await self._close(status)
-        await self.hub.end(Ended(status, reason))
-        publishing.cancel()
+        try:
+            run = await self._close(status, reason)
+        finally:
+            await self.hub.end(Ended(status, reason))
+            publishing.cancel()
         if failure:
             raise failure
         return run
@@ -262,21 +262,23 @@ class Engine:
     async def _compact(self) -> None:
         while True:
             await asyncio.sleep(_COMPACT_EVERY_S)
-            # The journal keeps everything; the next pass tries again.
-            with contextlib.suppress(StoreError):
-                await asyncio.to_thread(compact, self._store.root)
+            await asyncio.to_thread(_compact, self._store.root)
 
-    async def _close(self, status: str) -> Run:
-        run = msgspec.structs.replace(self._run, revision=1, status=status, ended_at=now())
-        if self._journal:
-            with contextlib.suppress(StoreError):
-                await self._journal.write([run])
-            await asyncio.to_thread(self._journal.close)
-            with contextlib.suppress(StoreError):
-                await asyncio.to_thread(compact, self._store.root)
-        self._reader.close()
-        os.ftruncate(self._lock, 0)
-        os.close(self._lock)
+    async def _close(self, status: str, reason: str) -> Run:
+        config = {**self._run.config, "ended_because": reason} if reason else self._run.config
+        run = msgspec.structs.replace(self._run, revision=1, status=status, ended_at=now(), config=config)
+        try:
+            if self._journal:
+                with contextlib.suppress(StoreError):
+                    await self._journal.write([run])
+                await asyncio.to_thread(self._journal.close)
+                await asyncio.to_thread(_compact, self._store.root)
+        finally:
+            self._reader.close()
+            try:
+                os.ftruncate(self._lock, 0)
+            finally:
+                os.close(self._lock)
         return run
 
     def announce(self, socket: Path) -> None:
@@ -320,36 +322,14 @@ class Engine:
         return [messages[message_id] for message_id in found.final_view]
 
 
+def _compact(root: Path) -> None:
+    """Compact if the store lets us: the journal keeps everything, and the next pass tries again."""
+    import duckdb
+
+    with contextlib.suppress(StoreError, duckdb.Error):
+        compact(root)
+
+
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     inner = group.exceptions[0]
     return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner  # pyright: ignore[reportUnknownArgumentType]
-
-
-def _lock(store: Store, study: Study) -> int:
-    handle = os.open(store.root / JOURNAL / f".{study.study_id}.lock", os.O_CREAT | os.O_RDWR, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _outlive_writers(store, study)
-    except BlockingIOError:
-        os.close(handle)
-        raise InputError(
-            f"The study {study.file.name!r} is being run in {store.root} by another process: "
-            "watch it with `cc-tui`, or stop it first."
-        ) from None
-    except InputError:
-        os.close(handle)
-        raise
-    return handle
-
-
-def _outlive_writers(store: Store, study: Study) -> None:
-    """Wait for workers of an earlier run: they end a moment after the engine that was killed over them."""
-    deadline = time.monotonic() + _ORPHANS_S
-    for folder in (store.root / JOURNAL).glob(f"{study.study_id}.*"):
-        while writer_lives(folder):
-            if time.monotonic() > deadline:
-                raise InputError(
-                    f"A worker of an earlier run of {study.file.name!r} still writes {folder}: "
-                    "end that process, then run again."
-                )
-            time.sleep(0.1)

@@ -298,6 +298,45 @@ async def test_a_paused_run_starts_nothing_and_a_stopped_one_ends(tmp_path: Path
         writer.close()
 
 
+async def test_a_fault_of_the_program_closes_the_run_and_is_raised_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import duckdb
+
+    def broken(*_: object) -> None:
+        raise duckdb.IOException("No room.")
+
+    async def faulty(*_: object) -> None:
+        raise ZeroDivisionError("by nought")
+
+    study, path = load_study(small_study(tmp_path)), tmp_path / "store"
+    with monkeypatch.context() as patch:
+        patch.setattr(engine_module, "compact", broken)
+        patch.setattr(engine_module.Worker, "audit", faulty)
+        async with open_engine(study, path, FAST) as engine:
+            running = asyncio.create_task(engine.run())
+            [live] = live_runs(Store.open(path))
+            reader, writer = await asyncio.open_unix_connection(live.socket)
+            with pytest.raises(ZeroDivisionError, match="by nought"):
+                await running
+            frames = [decode_frame(line) for line in (await reader.read()).splitlines()]
+            writer.close()
+            assert live_runs(Store.open(path)) == []
+    assert frames[-1] == Ended("failed", "ZeroDivisionError: by nought")
+    why = "SELECT status, config->>'ended_because' AS why FROM runs"
+    assert query(path, why) == [{"status": "failed", "why": "ZeroDivisionError: by nought"}]
+    await run_study(tmp_path / "small.toml", path)
+    assert_whole(path, PLANNED)
+
+
+async def test_a_lock_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    study, path = load_study(small_study(tmp_path)), tmp_path / "store"
+    (Store.create(path).root / "journal" / f".{study.study_id}.lock").mkdir()
+    with pytest.raises(InputError, match=r"\.lock cannot be locked \(Is a directory\): make it a file"):
+        async with open_engine(study, path, FAST):
+            pass
+
+
 async def test_the_totals_of_a_stopped_run_are_those_of_the_store(tmp_path: Path) -> None:
     study, path = load_study(small_study(tmp_path)), tmp_path / "store"
     async with open_engine(study, path, Options(speed=3.0)) as engine:
