@@ -3,13 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test test-ray lint bench docs clean
 
 demo: .venv/ready
 	@$(BIN)/cc-tui demo
 
 test: .venv/dev
 	@$(BIN)/python -m pytest -n auto
+
+# The tests of the fan-out need Ray (240 MB installed); without it `make test` skips them.
+test-ray: .venv/ray
+	@$(BIN)/python -m pytest tests/test_fanout.py
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -49,5 +53,13 @@ ifdef UV
 else
 	@$(BIN)/python -m pip install -q --disable-pip-version-check 'pip>=25.1'
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --group dev
+endif
+	@touch $@
+
+.venv/ray: .venv/dev
+ifdef UV
+	@uv pip install -q --python $(BIN)/python -e '.[ray]'
+else
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[ray]'
 endif
 	@touch $@

@@ -45,6 +45,7 @@ class Watch:
         self.entries: list[Entry] = []
         self.draft_author = ""
         self.draft_text = ""
+        self._counted: set[str] = set()
 
     def draft(self, role: CallRole, text: str) -> None:
         """A piece of what the auditor or the target writes; a judge's answer is not shown."""
@@ -68,7 +69,10 @@ class Watch:
         self._hub.changed(self.card, Added(self.card.audit_id, entry))
 
     def called(self, call: ModelCall) -> None:
-        """Count a call's tokens and cost."""
+        """Count a call's tokens and cost, once."""
+        if call.call_id in self._counted:
+            return
+        self._counted.add(call.call_id)
         self.draft_author = self.draft_text = ""
         self.card.tokens += (call.input_tokens or 0) + (call.output_tokens or 0)
         self.card.cost += call.cost_usd or 0.0
@@ -83,15 +87,24 @@ class Watch:
 
     def done(self, status: AuditStatus) -> None:
         """Nothing more will come."""
+        self._end(status, counted=True)
+
+    def dropped(self, status: AuditStatus) -> None:
+        """Nothing more will come, and the audit fills no slot of this run: it was counted before, or is lost."""
+        self._end(status, counted=False)
+
+    def cut_off(self) -> None:
+        """The run ends here; an audit that was being judged has finished, any other one is cancelled."""
+        if self.card.state is CardState.JUDGING:
+            self.done(AuditStatus.OK)
+        else:
+            self.dropped(AuditStatus.CANCELLED)
+
+    def _end(self, status: AuditStatus, *, counted: bool) -> None:
         self._hub.moved(self.card, CardState.DONE)
         self.card.status, self.card.speaker = status, ""
-        self._hub.finished(self, counted=True)
-
-    def rejudged(self) -> None:
-        """An audit of an earlier run is wholly judged now; it was counted then."""
-        self._hub.moved(self.card, CardState.DONE)
-        self.card.status, self.card.speaker = AuditStatus.OK, ""
-        self._hub.finished(self, counted=False)
+        self._counted.clear()
+        self._hub.finished(self, counted=counted)
 
 
 class Reader:

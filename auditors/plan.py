@@ -15,7 +15,8 @@ import msgspec
 from auditors.judge import COHERENCE
 from auditors.study import ConditionPart, Item, Study
 from store.ids import content_hash
-from store.records import AuditStatus, JudgementKind, Mode
+from store.records import AuditStatus, JudgementKind, JudgementStatus, Mode, Run
+from store.transcripts import read_records
 
 if TYPE_CHECKING:
     from store.reader import Reader
@@ -48,11 +49,11 @@ class Progress(msgspec.Struct, frozen=True):
     statuses: dict[str, str]
     """Status of each finished slot."""
     unjudged: dict[str, list[Judging]]
-    """Audits that are finished but not wholly judged."""
+    """Audits that are finished but not wholly judged; a judge's call that failed is owed again."""
     abandoned: list[dict[str, Any]]
     """Rows of audits that a run left behind unfinished."""
-    known: bool
-    """Whether the store has the study already."""
+    known: set[tuple[str, str]]
+    """Table and id of the rows that say what the study is, as far as the store has them."""
 
 
 def plan(study: Study) -> list[Slot]:
@@ -89,15 +90,17 @@ def owed(study: Study, item: Item) -> list[Judging]:
     ]
 
 
-def progress(study: Study, reader: Reader) -> Progress:
-    """What the store holds of the study; blocking."""
-    study_id = [study.study_id]
-    known = bool(reader.rows("SELECT 1 FROM studies WHERE study_id = ? LIMIT 1", study_id))
-    audits = reader.rows("SELECT * FROM audits WHERE study_id = ?", study_id)
+def progress(study: Study, reader: Reader, audit_id: str | None = None) -> Progress:
+    """What the store holds of the study, or of one audit of it; blocking."""
+    where, chosen = "study_id = ?", [study.study_id]
+    if audit_id is not None:
+        where, chosen = "study_id = ? AND audit_id = ?", [study.study_id, audit_id]
+    audits = reader.rows(f"SELECT * FROM audits WHERE {where}", chosen)
     judged: dict[tuple[str, str, int], set[str]] = defaultdict(set)
     for row in reader.rows(
-        "SELECT DISTINCT audit_id, judge, repeat, dimension FROM judgements WHERE study_id = ? AND kind IN (?, ?, ?)",
-        [*study_id, *JudgementKind],
+        "SELECT DISTINCT audit_id, judge, repeat, dimension FROM judgements "
+        f"WHERE {where} AND kind IN (?, ?, ?) AND status <> ?",
+        [*chosen, *JudgementKind, JudgementStatus.ERROR],
     ):
         judged[row["audit_id"], row["judge"], row["repeat"]].add(row["dimension"])
     items = {item.item_id: item for item in study.items}
@@ -117,4 +120,19 @@ def progress(study: Study, reader: Reader) -> Progress:
         if rest:
             unjudged[row["audit_id"]] = rest
     abandoned = [row for row in audits if row["status"] == AuditStatus.RUNNING]
-    return Progress(statuses, unjudged, abandoned, known)
+    return Progress(statuses, unjudged, abandoned, _known(study, reader))
+
+
+def broken_off(study: Study, reader: Reader) -> list[Run]:
+    """Runs of the study that nobody has closed; blocking."""
+    return read_records(reader, Run, "study_id = ? AND status = 'running'", [study.study_id])
+
+
+def _known(study: Study, reader: Reader) -> set[tuple[str, str]]:
+    rows = reader.rows(
+        "SELECT 'studies' AS kind, study_id AS id FROM studies WHERE study_id = $1 "
+        "UNION ALL SELECT 'conditions', condition_id FROM conditions WHERE study_id = $1 "
+        "UNION ALL SELECT 'items', item_id FROM items WHERE study_id = $1",
+        [study.study_id],
+    )
+    return {(row["kind"], row["id"]) for row in rows}

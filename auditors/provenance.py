@@ -6,7 +6,18 @@ import platform
 import subprocess
 from importlib import metadata
 
-_PACKAGES = ("cc-tui", "anthropic", "duckdb", "numpy", "openai", "pyarrow", "scipy", "textual", "tinker")
+_PACKAGES = (
+    "cc-tui",
+    "anthropic",
+    "duckdb",
+    "numpy",
+    "openai",
+    "pyarrow",
+    "ray",
+    "scipy",
+    "textual",
+    "tinker",
+)
 
 
 def versions() -> dict[str, str]:

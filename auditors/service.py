@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from auditors.engine import Engine, LiveRun, Options
+from auditors.fanout import Fleet
 from auditors.feed import Focus, SetPaused, Stop, decode_command, encode
 from auditors.models.registry import Models
 from auditors.study import load_study
@@ -59,31 +60,32 @@ async def open_engine(
     """An engine whose models can be reached, with its feed open; the store is made only after the check.
 
     Raises:
-        InputError: a model cannot be reached, or the store cannot be opened.
+        InputError: a model or the cluster cannot be reached, or the store cannot be opened.
     """
     speed = math.inf if options.speed is None else options.speed
-    models = Models(study.file.endpoints, seed=study.file.seed, speed=speed)
-    try:
+    async with contextlib.AsyncExitStack() as closing:
+        models = Models(study.file.endpoints, seed=study.file.seed, speed=speed)
+        closing.push_async_callback(models.aclose)
         for spec, place in study.models().items():
             try:
                 await (models.check(spec) if check else asyncio.to_thread(models.get, spec))
             except InputError as error:
                 study.refuse(str(error), place)
+        fleet = None
+        if options.on is not None:
+            fleet = await Fleet.connect(options.on)
+            closing.callback(fleet.disconnect)
         store = await asyncio.to_thread(Store.create, store_path)
-        engine = await asyncio.to_thread(Engine, store, study, models, options)
+        engine = await asyncio.to_thread(Engine, store, study, models, options, fleet)
         socket = _socket_path(engine.run_id)
+        closing.callback(socket.unlink, missing_ok=True)
         server = await asyncio.start_unix_server(
             lambda reader, writer: _client(engine, reader, writer), socket, limit=_FRAME_LIMIT
         )
+        closing.callback(server.close)
         os.chmod(socket, 0o600)
         engine.announce(socket)
-        try:
-            yield engine
-        finally:
-            server.close()
-            socket.unlink(missing_ok=True)
-    finally:
-        await models.aclose()
+        yield engine
 
 
 def live_runs(store: Store) -> list[LiveRun]:

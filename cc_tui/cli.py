@@ -138,7 +138,15 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="seed in place of the study file's own")
     parser.add_argument("--limit", type=_count, metavar="N", help="run only the first N audits of the plan")
     parser.add_argument(
-        "--max-cost", type=_dollars, metavar="USD", help="start no audit once this much is spent"
+        "--max-cost",
+        type=_dollars,
+        metavar="USD",
+        help="start nothing more once the study has cost this much, its earlier runs in the store included",
+    )
+    parser.add_argument(
+        "--on",
+        metavar="RAY",
+        help="run audits on a Ray cluster: `ray` for this machine's, or `ray://HOST:PORT`",
     )
     _add_store(parser)
 

@@ -87,7 +87,7 @@ def print_results(store: Store, run: Run) -> None:
     if run.status == "interrupted":
         say("Interrupted. The same command goes on from here; finished audits are not repeated.")
     elif run.status == "over_budget":
-        say("The budget is used up. Raise --max-cost to go on.")
+        say("The budget for this study is used up, its earlier runs included. Raise --max-cost to go on.")
     say(f"Everything is in {store.root}: `cc-tui --store {store.root}` reads and labels it,")
     say(f'`cc-tui sql --store {store.root} "SELECT * FROM scores"` queries it.')
 

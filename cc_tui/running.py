@@ -38,7 +38,7 @@ def run(study_file: Path, parsed: argparse.Namespace, *, headless: bool) -> int:
     job = Job(
         study_file=str(study_file),
         store=str(parsed.store),
-        options=Options(limit=parsed.limit, max_cost=parsed.max_cost, speed=parsed.speed),
+        options=Options(limit=parsed.limit, max_cost=parsed.max_cost, speed=parsed.speed, on=parsed.on),
         seed=parsed.seed,
     )
     if headless:

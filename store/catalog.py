@@ -23,8 +23,14 @@ if TYPE_CHECKING:
 
 _DERIVED = {
     "scores": (
-        "One row for each judgement, joined with its audit, condition and item.",
+        "One row for each question to a judge, joined with its audit, condition and item; a failed one that was asked "
+        "again shows its answer.",
         """
+        WITH answers AS (
+            SELECT * FROM judgements
+            QUALIFY row_number() OVER (PARTITION BY audit_id, judge, dimension, repeat
+                                       ORDER BY status = 'ok' DESC, judgement_id DESC) = 1
+        )
         SELECT a.study_id, a.run_id, a.audit_id, a.status AS audit_status, a.intervened, a.simulated,
                c.condition_id, c.position AS condition_position, c.recipe, c.role, c.training_seed,
                a.mode, i.item_id, i.label AS item_label, i.preferences AS item_preferences,
@@ -33,12 +39,12 @@ _DERIVED = {
                    AS judge_position,
                j.kind, j.dimension, j.repeat AS judge_repeat, j.status AS judgement_status,
                j.score, j.verdict, coherence.score AS coherence
-        FROM judgements j
+        FROM answers j
         JOIN audits a USING (audit_id)
         JOIN conditions c ON c.study_id = a.study_id AND c.condition_id = a.condition_id
         JOIN items i ON i.study_id = a.study_id AND i.item_id = a.item_id
         JOIN studies s ON s.study_id = a.study_id
-        LEFT JOIN judgements coherence
+        LEFT JOIN answers coherence
           ON coherence.audit_id = j.audit_id AND coherence.judge = j.judge
          AND coherence.kind = 'coherence' AND coherence.repeat = j.repeat
         """,

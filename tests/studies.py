@@ -90,7 +90,10 @@ def assert_whole(store: Path, planned: int) -> None:
     assert one(store, f"SELECT count(*) FROM audits WHERE {finished}") == planned
     assert one(store, f"SELECT count(DISTINCT slot_id) FROM audits WHERE {finished}") == planned
     assert one(store, "SELECT count(*) FROM audits WHERE status = 'running'") == 0
-    doubled = "SELECT 1 FROM judgements GROUP BY audit_id, judge, dimension, repeat HAVING count(*) > 1"
+    doubled = (
+        "SELECT 1 FROM judgements WHERE status <> 'error' "
+        "GROUP BY audit_id, judge, dimension, repeat HAVING count(*) > 1"
+    )
     assert query(store, doubled) == []
     unjudged = (
         "SELECT 1 FROM audits WHERE status = 'ok' AND audit_id NOT IN (SELECT audit_id FROM judgements)"

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
+from auditors import engine as engine_module
 from auditors.engine import Options
 from auditors.feed import (
     Added,
@@ -27,6 +29,7 @@ from auditors.feed import (
     decode_frame,
     encode,
 )
+from auditors.models.base import ErrorKind, ModelError
 from auditors.models.registry import Models
 from auditors.service import Job, live_runs, open_engine
 from auditors.sim.server import serve
@@ -34,6 +37,11 @@ from auditors.study import load_study
 from store.errors import InputError
 from store.store import Store
 from tests.studies import DEMO, FAST, ROOT, assert_whole, one, query, run_study, service, small_study
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from auditors.models.base import Request, Response
 
 PLANNED = 2 * (3 * 2 + 2)
 
@@ -75,6 +83,59 @@ async def test_a_finished_study_is_not_run_again(tmp_path: Path) -> None:
     assert one(store, "SELECT count(*) FROM studies") == 1
 
 
+@pytest.mark.parametrize("rows", range(10))
+async def test_opening_rows_that_were_cut_short_are_completed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    study, store = small_study(tmp_path), tmp_path / "store"
+    with monkeypatch.context() as patch:
+        patch.setattr(engine_module, "compact", lambda root: None)
+        async with open_engine(load_study(study), store, FAST) as engine:
+            engine.set_paused(True)
+            running = asyncio.create_task(engine.run())
+            await asyncio.sleep(0.2)
+            engine.stop()
+            assert (await running).status == "interrupted"
+    [segment] = store.glob("journal/*.*/000001.jsonl")
+    lines = segment.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 1 + 1 + 2 + 5 + 1
+    segment.write_bytes(b"".join(lines[:rows]) + lines[rows][:40])
+    await run_study(study, store)
+    assert_whole(store, PLANNED)
+    for table, count in (("studies", 1), ("conditions", 2), ("items", 5)):
+        assert one(store, f"SELECT count(*) FROM {table}") == count
+    ended = query(store, "SELECT status FROM runs ORDER BY started_at")
+    assert ended == [{"status": "interrupted"}] * (rows > 0) + [{"status": "finished"}]
+
+
+async def test_judgements_whose_calls_failed_are_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Down:
+        spec, simulated = "sim/judge-a", True
+
+        async def stream(self, request: Request) -> AsyncIterator[Response]:
+            raise ModelError(ErrorKind.SERVER, "The server is on fire.")
+            yield
+
+    get = Models.get
+    study, store = small_study(tmp_path), tmp_path / "store"
+    with monkeypatch.context() as patch:
+        patch.setattr(Models, "get", lambda models, spec: Down() if "judge" in spec else get(models, spec))
+        for _ in range(2):
+            await run_study(study, store)
+    assert query(store, "SELECT DISTINCT status FROM judgements") == [{"status": "error"}]
+    failed = one(store, "SELECT count(*) FROM scores")
+    assert one(store, "SELECT count(*) FROM judgements") == 2 * failed
+    for _ in range(2):
+        await run_study(study, store)
+        assert_whole(store, PLANNED)
+        assert one(store, "SELECT count(*) FROM scores") == failed
+        assert one(store, "SELECT count(*) FROM judgements") == 3 * failed
+        assert one(store, "SELECT count(*) FROM scores WHERE judgement_status = 'error'") == 0
+        assert one(store, "SELECT count(*) FROM scores WHERE mode = 'single_turn' AND coherence IS NULL") == 0
+
+
 async def test_a_limit_runs_the_first_of_the_plan_and_the_rest_later(tmp_path: Path) -> None:
     study, store = small_study(tmp_path), tmp_path / "store"
     await run_study(study, store, Options(speed=None, limit=5))
@@ -98,6 +159,11 @@ def test_a_run_that_is_killed_again_and_again_ends_with_exactly_its_plan(tmp_pat
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
     assert_whole(store, PLANNED)
+    runs = query(store, "SELECT status, ended_at IS NULL AS open FROM runs ORDER BY started_at")
+    assert {row["status"] for row in runs[:-1]} <= {"interrupted"}
+    assert (runs[-1]["status"], any(row["open"] for row in runs)) == ("finished", False)
+    moved = "SELECT 1 FROM base.audits GROUP BY audit_id HAVING count(DISTINCT run_id) > 1"
+    assert query(store, moved) == []
     left = query(store, "SELECT DISTINCT status, reason FROM audits WHERE status NOT IN ('ok', 'refused')")
     assert left in ([], [{"status": "cancelled", "reason": "The run was interrupted."}])
 
@@ -147,8 +213,24 @@ async def test_the_budget_starts_nothing_more_and_ends_cleanly(tmp_path: Path) -
     done = one(store, "SELECT count(*) FROM audits WHERE status IN ('ok', 'refused')")
     assert 0 < done < PLANNED
     assert_whole(store, done)
+    calls = one(store, "SELECT count(*) FROM model_calls")
+    run = await run_study(study, store, Options(speed=8.0, max_cost=0.005))
+    assert (run.status, one(store, "SELECT count(*) FROM model_calls")) == ("over_budget", calls)
     await run_study(study, store)
     assert_whole(store, PLANNED)
+    assert (await run_study(study, store, Options(max_cost=0.005))).status == "finished"
+
+
+async def test_a_budget_reserves_what_audits_under_way_will_cost(tmp_path: Path) -> None:
+    study, store = small_study(tmp_path), tmp_path / "store"
+    await run_study(study, store, Options(speed=None, limit=4))
+    cost = "SELECT sum(cost_usd) FROM model_calls"
+    spent = one(store, cost)
+    limit = spent + spent / 4 / 2
+    run = await run_study(study, store, Options(speed=None, max_cost=limit))
+    assert run.status == "over_budget"
+    dearest = "SELECT max(c) FROM (SELECT sum(cost_usd) AS c FROM model_calls GROUP BY audit_id)"
+    assert one(store, cost) < limit + one(store, dearest)
 
 
 async def test_a_budget_without_prices_is_refused_before_anything_is_written(
@@ -214,6 +296,65 @@ async def test_a_paused_run_starts_nothing_and_a_stopped_one_ends(tmp_path: Path
         writer.write(encode(Stop()))
         assert (await asyncio.wait_for(running, 10)).status == "interrupted"
         writer.close()
+
+
+async def test_a_fault_of_the_program_closes_the_run_and_is_raised_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import duckdb
+
+    def broken(*_: object) -> None:
+        raise duckdb.IOException("No room.")
+
+    async def faulty(*_: object) -> None:
+        raise ZeroDivisionError("by nought")
+
+    study, path = load_study(small_study(tmp_path)), tmp_path / "store"
+    with monkeypatch.context() as patch:
+        patch.setattr(engine_module, "compact", broken)
+        patch.setattr(engine_module.Worker, "audit", faulty)
+        async with open_engine(study, path, FAST) as engine:
+            running = asyncio.create_task(engine.run())
+            [live] = live_runs(Store.open(path))
+            reader, writer = await asyncio.open_unix_connection(live.socket)
+            with pytest.raises(ZeroDivisionError, match="by nought"):
+                await running
+            frames = [decode_frame(line) for line in (await reader.read()).splitlines()]
+            writer.close()
+            assert live_runs(Store.open(path)) == []
+    assert frames[-1] == Ended("failed", "ZeroDivisionError: by nought")
+    why = "SELECT status, config->>'ended_because' AS why FROM runs"
+    assert query(path, why) == [{"status": "failed", "why": "ZeroDivisionError: by nought"}]
+    await run_study(tmp_path / "small.toml", path)
+    assert_whole(path, PLANNED)
+
+
+async def test_a_lock_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    study, path = load_study(small_study(tmp_path)), tmp_path / "store"
+    (Store.create(path).root / "journal" / f".{study.study_id}.lock").mkdir()
+    with pytest.raises(InputError, match=r"\.lock cannot be locked \(Is a directory\): make it a file"):
+        async with open_engine(study, path, FAST):
+            pass
+
+
+async def test_the_totals_of_a_stopped_run_are_those_of_the_store(tmp_path: Path) -> None:
+    study, path = load_study(small_study(tmp_path)), tmp_path / "store"
+    async with open_engine(study, path, Options(speed=3.0)) as engine:
+        running = asyncio.create_task(engine.run())
+        while engine.hub.totals().done < 3 or not engine.hub.totals().running:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        engine.stop()
+        assert (await running).status == "interrupted"
+        totals = engine.hub.totals()
+        cards = [watch.card for watch in engine.hub._watches.values()]
+    assert (totals.running, totals.judging) == (0, 0)
+    assert {card.state for card in cards} == {CardState.DONE}
+    stored = query(path, "SELECT audit_id, status FROM audits")
+    assert {card.audit_id: card.status for card in cards} == {
+        row["audit_id"]: row["status"] for row in stored
+    }
+    finished = [row for row in stored if row["status"] != "cancelled"]
+    assert totals.done == len(finished) < len(stored)
 
 
 async def test_a_reader_that_sends_rubbish_or_leaves_disturbs_nobody(tmp_path: Path) -> None:

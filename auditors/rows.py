@@ -1,0 +1,123 @@
+"""The rows that the engine itself writes: what the study is, the run, and the ends of audits that nobody will end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from auditors import provenance
+from store import records
+from store.ids import content_hash, new_id
+from store.records import Audit, AuditStatus, Driver, Mode, Run, now
+
+if TYPE_CHECKING:
+    from auditors.models.registry import Models
+    from auditors.plan import Slot
+    from auditors.study import Study
+    from store.records import Record
+
+
+def study_rows(study: Study, models: Models, known: set[tuple[str, str]]) -> list[Record]:
+    """The study with its conditions and items, without those whose table and id are `known`."""
+    conditions = study.file.conditions
+    row: Record = records.Study(
+        study_id=study.study_id,
+        name=study.file.name,
+        pack=f"{study.pack.name} {study.pack.version}",
+        pack_hash=study.pack.content_hash,
+        resolved=study.resolved,
+        simulated=any(models.get(condition.model).simulated for condition in conditions),
+        created_at=now(),
+    )
+    rows: list[tuple[str, Record]] = [(study.study_id, row)]
+    for position, condition in enumerate(conditions):
+        row = records.Condition(
+            study_id=study.study_id,
+            condition_id=condition.name,
+            content_hash=content_hash(condition),
+            model=condition.model,
+            system_prompt=condition.system_prompt,
+            role=condition.role,
+            recipe=condition.recipe or condition.name,
+            training_seed=condition.training_seed,
+            position=position,
+            simulated=models.get(condition.model).simulated,
+        )
+        rows.append((condition.name, row))
+    for position, item in enumerate(study.items):
+        row = records.Item(
+            study_id=study.study_id,
+            item_id=item.item_id,
+            mode=item.mode,
+            text=item.text,
+            preferences=list(item.preferences),
+            label=item.label,
+            repeats=item.repeats,
+            position=position,
+        )
+        rows.append((item.item_id, row))
+    return [row for row_id, row in rows if (row.table, row_id) not in known]
+
+
+def run_row(study: Study, planned: int, config: dict[str, Any], *, simulated: bool) -> Run:
+    """The first revision of a new run."""
+    return Run(
+        run_id=new_id(),
+        study_id=study.study_id,
+        revision=0,
+        status="running",
+        planned=planned,
+        started_at=now(),
+        ended_at=None,
+        versions=provenance.versions(),
+        git_commit=provenance.git_commit(),
+        config=config,
+        simulated=simulated,
+    )
+
+
+def audit_row(study: Study, run_id: str, slot: Slot, *, simulated: bool) -> Audit:
+    """The first revision of a new attempt at a slot."""
+    auditor = study.file.auditor
+    single = slot.item.mode is Mode.SINGLE_TURN
+    return Audit(
+        audit_id=new_id(),
+        run_id=run_id,
+        study_id=study.study_id,
+        slot_id=slot.slot_id,
+        launch_index=slot.launch_index,
+        revision=0,
+        condition_id=slot.condition.name,
+        item_id=slot.item.item_id,
+        mode=slot.item.mode,
+        repeat=slot.repeat,
+        status=AuditStatus.RUNNING,
+        reason=None,
+        driver=Driver.SCRIPT if single else Driver.MODEL,
+        intervened=False,
+        target_model=slot.condition.model,
+        auditor_model=None if single or auditor is None else auditor.model,
+        target_answered=None,
+        auditor_answered=None,
+        target_turns=0,
+        auditor_steps=0,
+        branches=1,
+        final_view=[],
+        started_at=now(),
+        ended_at=None,
+        simulated=simulated,
+    )
+
+
+def cancelled(row: dict[str, Any], reason: str) -> Audit:
+    """The last revision of an audit that was left behind; `row` is its latest one in the store."""
+    audit = msgspec.convert({**row, "final_view": msgspec.json.decode(row["final_view"])}, Audit)
+    return msgspec.structs.replace(
+        audit, revision=audit.revision + 1, status=AuditStatus.CANCELLED, reason=reason, ended_at=now()
+    )
+
+
+def interrupted(run: Run) -> Run:
+    """The last revision of a run that broke off."""
+    return msgspec.structs.replace(run, revision=run.revision + 1, status="interrupted", ended_at=now())
