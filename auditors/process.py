@@ -69,7 +69,7 @@ class Process:
         self._tasks: set[asyncio.Task[None]] = set()
         self._news: dict[str, list[News]] = {}
         self._told = asyncio.Event()
-        self._closed = False
+        self._closing = self._closed = False
 
     async def open(self) -> tuple[str, int]:
         """Open a journal; its writer's name, and the id of this process."""
@@ -105,6 +105,7 @@ class Process:
 
     async def close(self) -> None:
         """Cancel what runs, close the journal, and let `news` come to its end."""
+        self._closing = True
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -126,6 +127,10 @@ class Process:
         self._told.set()
 
     def _begin(self, audit: Audit, work: Coroutine[Any, Any, AuditStatus | None]) -> None:
+        if self._closing:
+            # It was handed out before the stop and arrives after it; nobody waits for it.
+            work.close()
+            return
         task = asyncio.create_task(self._carry_out(audit, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -203,7 +203,7 @@ class Run(Record, frozen=True, kw_only=True):
     study_id: str
     revision: int
     status: str
-    """`running`, `finished`, `interrupted` or `failed`."""
+    """`running`, `finished`, `interrupted`, `over_budget` or `failed`."""
     planned: int
     """Audits of the whole plan."""
     started_at: datetime
@@ -212,7 +212,7 @@ class Run(Record, frozen=True, kw_only=True):
     """Versions of Python, cc-tui and its packages."""
     git_commit: str | None
     config: dict[str, Any]
-    """Settings of this execution, without secrets."""
+    """Settings of this execution, without secrets; `ended_because` where it did not simply finish."""
     simulated: bool
 
 
