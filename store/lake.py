@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from store import layout
-from store.journal import writer_lives
+from store.lease import take_over, writer_lives
 from store.records import TABLES, Record
 from store.schema import columns, struct_type
 
@@ -84,9 +84,13 @@ def sealed_segments(root: Path) -> Iterator[Path]:
     for folder in sorted((root / layout.JOURNAL).iterdir()):
         if folder.name.count(".") != 2:
             continue
-        alive = writer_lives(folder)
+        # Listed before the lock is looked at: a writer has its lock before its first segment.
         segments = sorted(folder.glob("*.jsonl"))
-        yield from segments[:-1] if alive else segments
+        if segments and writer_lives(folder):
+            segments.pop()
+        elif segments:
+            take_over(folder)
+        yield from segments
 
 
 def cut_torn_tail(segment: Path) -> bool:

@@ -3,7 +3,7 @@
 ```
 <store>/
   store.json                          layout version, who made it
-  journal/<writer>/<segment>.jsonl    append-only; `.lock` is held while the writer lives
+  journal/<writer>/<segment>.jsonl    append-only; `.lock` is held while the writer lives (see `store.lease`)
   lake/<table>/study_id=…/run_id=…/<writer>-<segment>.parquet    immutable
   labels/<annotator>.jsonl            append-only, one file for each person
   catalog.duckdb                      views only

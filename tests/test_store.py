@@ -16,7 +16,7 @@ import pytest
 
 from store import schema
 from store.errors import InputError, QueryError, StoreError
-from store.journal import writer_lives
+from store.lease import writer_lives
 from store.lake import compact
 from store.reader import Reader
 from store.records import TABLES
