@@ -26,6 +26,7 @@ from auditors.models.registry import Models
 from auditors.study import load_study
 from store.errors import CcTuiError, InputError, StoreError
 from store.layout import JOURNAL
+from store.mirror import Mirror, is_url
 from store.store import Store
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     study_file: str
     store: str
+    """A folder or a URL."""
     options: Options
     seed: int | None = None
     """Seed in place of the study file's own."""
@@ -53,12 +55,19 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextlib.asynccontextmanager
 async def open_engine(
-    study: Study, store_path: Path, options: Options, *, check: bool = True
+    study: Study, place: Path | str, options: Options, *, check: bool = True
 ) -> AsyncGenerator[Engine]:
     """An engine whose models can be reached, with its feed open; the store is made only after the check.
 
+    Args:
+        study: what is run.
+        place: the store: a folder, or the URL of an object store, to which all is sent as it is written.
+        options: of this execution.
+        check: ask every model's endpoint whether it can be reached.
+
     Raises:
         InputError: a model cannot be reached, or the store cannot be opened.
+        StoreError: at the end, not everything could be sent to the object store.
     """
     speed = math.inf if options.speed is None else options.speed
     models = Models(study.file.endpoints, seed=study.file.seed, speed=speed)
@@ -68,7 +77,10 @@ async def open_engine(
                 await (models.check(spec) if check else asyncio.to_thread(models.get, spec))
             except InputError as error:
                 study.refuse(str(error), place)
-        store = await asyncio.to_thread(Store.create, store_path)
+        mirror = Mirror(str(place)) if is_url(place) else None
+        if mirror:
+            await asyncio.to_thread(mirror.pull)
+        store = await asyncio.to_thread(Store.create, mirror.root if mirror else place)
         engine = await asyncio.to_thread(Engine, store, study, models, options)
         socket = _socket_path(engine.run_id)
         server = await asyncio.start_unix_server(
@@ -76,11 +88,15 @@ async def open_engine(
         )
         os.chmod(socket, 0o600)
         engine.announce(socket)
+        if mirror:
+            mirror.start()
         try:
             yield engine
         finally:
             server.close()
             socket.unlink(missing_ok=True)
+            if mirror:
+                await asyncio.to_thread(mirror.finish)
     finally:
         await models.aclose()
 
@@ -144,7 +160,7 @@ def stop_on_signals(engine: Engine) -> None:
 
 
 async def _serve(job: Job) -> Run:
-    async with open_engine(job.study(), Path(job.store), job.options) as engine:
+    async with open_engine(job.study(), job.store, job.options) as engine:
         stop_on_signals(engine)
         running = asyncio.create_task(engine.run())
         sys.stdout.write(f"{_socket_path(engine.run_id)}\n")

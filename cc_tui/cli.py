@@ -19,7 +19,7 @@ from store.errors import CcTuiError, InputError, StoreError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DEFAULT_STORE = Path("cc-data")
+DEFAULT_STORE = "cc-data"
 _DEMO_SPEED = 4.0
 
 
@@ -95,6 +95,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_store(label)
     label.set_defaults(command=_label)
 
+    store = commands.add_parser("store", help="move a store's data to and from an object store")
+    actions = store.add_subparsers(title="actions", metavar="ACTION", required=True)
+    for name, note in (
+        ("push", "send what is not there yet, such as what a killed run left here"),
+        ("pull", "bring down what is not here yet"),
+    ):
+        action = actions.add_parser(name, help=note)
+        _add_store(action)
+        action.set_defaults(command=_transfer, direction=name)
+
     models = commands.add_parser("models", help="show which models can be asked and which keys are set")
     models.set_defaults(command=_models)
     return parser
@@ -103,7 +113,9 @@ def _parser() -> argparse.ArgumentParser:
 def _add_store(parser: argparse.ArgumentParser) -> None:
     # A default here would overwrite a --store given before the command.
     default = DEFAULT_STORE if parser.prog == "cc-tui" else argparse.SUPPRESS
-    parser.add_argument("--store", type=Path, metavar="DIR", default=default, help="default: ./cc-data")
+    parser.add_argument(
+        "--store", metavar="DIR", default=default, help="a folder, or s3://bucket/prefix; default: ./cc-data"
+    )
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -168,9 +180,9 @@ def _run(parsed: argparse.Namespace) -> int:
 
 
 def _app(parsed: argparse.Namespace) -> int:
-    from store.store import Store
+    from store.mirror import kept_pushed, open_store
 
-    store = Store.open(parsed.store)
+    store = open_store(parsed.store)
     if not has_terminal():
         from cc_tui import plain
 
@@ -178,39 +190,59 @@ def _app(parsed: argparse.Namespace) -> int:
         return Exit.DONE
     from cc_tui import running
 
-    return running.open_app(store, start="live")
+    with kept_pushed(parsed.store):
+        return running.open_app(store, start="live")
 
 
 def _label(parsed: argparse.Namespace) -> int:
-    from store.store import Store
+    from store.mirror import kept_pushed, open_store
 
-    store = Store.open(parsed.store)
+    store = open_store(parsed.store)
     if not has_terminal():
         raise InputError("Labelling needs a terminal: run `cc-tui label` in one.")
     from cc_tui import running
 
-    return running.open_app(store, start="label", annotator=parsed.annotator)
+    with kept_pushed(parsed.store):
+        return running.open_app(store, start="label", annotator=parsed.annotator)
 
 
 def _stats(parsed: argparse.Namespace) -> int:
     from cc_tui import plain
-    from store.store import Store
+    from store.mirror import open_store
 
-    plain.print_stats(Store.open(parsed.store), as_json=parsed.json)
+    plain.print_stats(open_store(parsed.store), as_json=parsed.json)
     return Exit.DONE
 
 
 def _sql(parsed: argparse.Namespace) -> int:
     from cc_tui import plain
-    from store.store import Store
+    from store.mirror import open_store
 
-    store = Store.open(parsed.store)
+    store = open_store(parsed.store)
     query = parsed.query
     if query is None:
         if sys.stdin.isatty():
             raise InputError('Give a query: `cc-tui sql "SELECT …"`, or pipe one in.')
         query = sys.stdin.read()
     plain.print_query(store, query, parsed.format)
+    return Exit.DONE
+
+
+def _transfer(parsed: argparse.Namespace) -> int:
+    from cc_tui import plain
+    from store.mirror import Mirror, is_url
+
+    if not is_url(parsed.store):
+        raise InputError(
+            f"Give --store s3://bucket/prefix: nothing is moved for a folder such as {parsed.store}."
+        )
+    mirror = Mirror(parsed.store)
+    if parsed.direction == "push" and not mirror.root.exists():
+        raise InputError(f"This machine has written nothing for {parsed.store}: there is nothing to send.")
+    done = mirror.push() if parsed.direction == "push" else mirror.pull()
+    plain.say(
+        f"{parsed.direction}: {done.files} files, {done.bytes / 1e6:.1f} MB; the local copy is {mirror.root}"
+    )
     return Exit.DONE
 
 

@@ -22,9 +22,15 @@ from store.lake import cut_torn_tail
 from store.records import Label, LabelAction, now
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from store.store import Store
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
+
+
+class AnnotatorBusyError(InputError):
+    """Another process labels under this name."""
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -36,7 +42,8 @@ class LabelLog:
     """One annotator's labels; safe to use from any thread, by one process at a time.
 
     Raises:
-        InputError: the name cannot be a file's name, the file is damaged, or another process labels under it.
+        InputError: the name cannot be a file's name, the file is damaged, or another process labels under it
+            (`AnnotatorBusyError`).
     """
 
     def __init__(self, store: Store, annotator: str) -> None:
@@ -56,18 +63,21 @@ class LabelLog:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._file)
-            raise InputError(
+            raise AnnotatorBusyError(
                 f"{annotator} is labelling in another window: close it, or use another name."
             ) from None
         layout.fsync_folder(path.parent)
         cut_torn_tail(path)
-        self._events: list[Label] = []
-        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-            try:
-                self._events.append(msgspec.json.decode(line, type=_Line).label_events)
-            except msgspec.DecodeError as error:
-                os.close(self._file)
-                raise InputError(f"{path}, line {number} is no label event: {error}.") from None
+        try:
+            self._events = read_events(path)
+        except InputError:
+            os.close(self._file)
+            raise
+
+    @property
+    def events(self) -> list[Label]:
+        """Every event, in the order in which it was given."""
+        return self._events.copy()
 
     @property
     def history(self) -> list[Label]:
@@ -125,3 +135,18 @@ class LabelLog:
     def close(self) -> None:
         """Let the annotator's file go."""
         os.close(self._file)
+
+
+def read_events(path: Path) -> list[Label]:
+    """The events of a label file, in order.
+
+    Raises:
+        InputError: a line is no label event.
+    """
+    events: list[Label] = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            events.append(msgspec.json.decode(line, type=_Line).label_events)
+        except msgspec.DecodeError as error:
+            raise InputError(f"{path}, line {number} is no label event: {error}.") from None
+    return events

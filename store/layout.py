@@ -32,6 +32,14 @@ def parquet_path(root: Path, table: str, writer: str, segment: str) -> Path:
     return root / LAKE / table / f"study_id={study_id}" / f"run_id={run_id}" / f"{writer}-{segment}.parquet"
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, durably."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        fsync_folder(folder.parent)
+
+
 def fsync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     handle = os.open(folder, os.O_RDONLY)

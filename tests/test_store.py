@@ -16,8 +16,8 @@ import pytest
 
 from store import schema
 from store.errors import InputError, QueryError, StoreError
-from store.lease import writer_lives
 from store.lake import compact
+from store.lease import writer_lives
 from store.reader import Reader
 from store.records import TABLES
 from store.store import Store
