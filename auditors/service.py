@@ -55,13 +55,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextlib.asynccontextmanager
 async def open_engine(
-    study: Study, place: Path | str, options: Options, *, check: bool = True
+    study: Study, store_place: Path | str, options: Options, *, check: bool = True
 ) -> AsyncGenerator[Engine]:
     """An engine whose models can be reached, with its feed open; the store is made only after the check.
 
     Args:
         study: what is run.
-        place: the store: a folder, or the URL of an object store, to which all is sent as it is written.
+        store_place: a folder, or the URL of an object store, to which all is sent as it is written.
         options: of this execution.
         check: ask every model's endpoint whether it can be reached.
 
@@ -77,10 +77,10 @@ async def open_engine(
                 await (models.check(spec) if check else asyncio.to_thread(models.get, spec))
             except InputError as error:
                 study.refuse(str(error), place)
-        mirror = Mirror(str(place)) if is_url(place) else None
+        mirror = Mirror(str(store_place)) if is_url(store_place) else None
         if mirror:
             await asyncio.to_thread(mirror.pull)
-        store = await asyncio.to_thread(Store.create, mirror.root if mirror else place)
+        store = await asyncio.to_thread(Store.create, mirror.root if mirror else store_place)
         engine = await asyncio.to_thread(Engine, store, study, models, options)
         socket = _socket_path(engine.run_id)
         server = await asyncio.start_unix_server(
