@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
@@ -25,6 +26,7 @@ from tests.studies import ROOT, assert_whole, one, query, small_study
 
 moto_server = pytest.importorskip("moto.server", reason="the loopback S3 server needs moto[server]")
 SECRET = "wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY"
+_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +39,14 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-def url(endpoint: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+def url(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """An empty bucket of the test's own."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    bucket = f"bucket-{abs(hash(request.node.name))}"
+    bucket = f"bucket-{next(_numbers)}"
     urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{bucket}", method="PUT")).close()
     return f"s3://{bucket}/some/prefix?endpoint_override={endpoint}&region=us-east-1"
 
@@ -335,20 +337,27 @@ def test_a_wrong_place_gets_one_sentence_without_secrets(here: Machine, endpoint
     assert SECRET not in err
 
 
-def test_keys_that_are_refused_get_one_sentence_without_secrets(
-    here: Machine, endpoint: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def check_keys(endpoint: str, after_requests: str) -> None:
+    send = urllib.request.Request(
+        f"{endpoint}/moto-api/reset-auth",
+        data=after_requests.encode(),
+        headers={"Content-Type": "text/plain"},
+        method="POST",
+    )
+    urllib.request.urlopen(send).close()
+
+
+def test_keys_that_are_refused_get_one_sentence_without_secrets(here: Machine, endpoint: str) -> None:
     mirror = here.mirror()
     write_events(mirror, "one", 3)
-    enforce = f"{endpoint}/moto-api/reset-auth"
-    urllib.request.urlopen(urllib.request.Request(enforce, data=b"0", method="POST")).close()
+    check_keys(endpoint, "0")
     try:
         with pytest.raises(StoreError, match=r"AWS_ACCESS_KEY_ID.*Nothing is lost") as failed:
             mirror.finish()
         with pytest.raises(InputError, match="AWS_ACCESS_KEY_ID") as refused:
             mirror.pull()
     finally:
-        urllib.request.urlopen(urllib.request.Request(enforce, data=b"inf", method="POST")).close()
+        check_keys(endpoint, "inf")
     for text in (str(failed.value), str(refused.value)):
         assert SECRET not in text
         assert "AKIDEXAMPLE" not in text
