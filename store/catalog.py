@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from store import layout
 from store.errors import StoreError
+from store.ids import new_id
 from store.lake import segment_rows
 from store.records import TABLES, Audit, Label, Record, Run
 from store.schema import FORMAT, columns, schema_hash
@@ -64,11 +65,10 @@ def derived_views() -> dict[str, str]:
 def ensure_catalog(root: Path) -> Path:
     """Write `catalog.duckdb` if it is missing, of another schema, or the store has been moved."""
     path = root / layout.CATALOG
-    if _stamp_of(path) != _stamp(root):
+    if _stamp_of(path) != stamp(root):
         import duckdb
 
-        temporary = root / f".{layout.CATALOG}.{os.getpid()}.tmp"
-        temporary.unlink(missing_ok=True)
+        temporary = root / f".{layout.CATALOG}.{new_id()}.tmp"
         try:
             with duckdb.connect(str(temporary)) as con:
                 for statement in view_statements(root):
@@ -88,7 +88,7 @@ def view_statements(root: Path) -> list[str]:
     """The SQL that defines every view of the store at `root`."""
     statements = [
         "CREATE SCHEMA base",
-        f"CREATE TABLE store_version AS SELECT {_quoted(_stamp(root))} AS stamp",
+        f"CREATE TABLE store_version AS SELECT {_quoted(stamp(root))} AS stamp",
     ]
     for record in TABLES:
         statements.append(f"CREATE VIEW base.{record.table} AS {_base(root, record)}")
@@ -143,7 +143,8 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _stamp(root: Path) -> str:
+def stamp(root: Path) -> str:
+    """What a catalogue holds that was written for this schema and for the store at this path."""
     return f"{FORMAT} {schema_hash()} {root}"
 
 

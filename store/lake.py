@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from store import layout
+from store.ids import new_id
 from store.lease import take_over, writer_lives
 from store.records import TABLES, Record
 from store.schema import columns, struct_type
@@ -173,7 +174,7 @@ def _copy(con: duckdb.DuckDBPyConnection, query: str, target: Path) -> None:
         if not folder.is_dir():
             folder.mkdir(parents=True)
             layout.fsync_folder(folder.parent)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = target.with_name(f".{target.name}.{new_id()}.tmp")
     con.execute(
         f"COPY ({query}) TO {_quoted(str(temporary))} "
         f"(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 3, ROW_GROUP_SIZE {_ROW_GROUP})"
