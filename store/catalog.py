@@ -111,8 +111,9 @@ def _base(root: Path, record: type[Record]) -> str:
     parquet = _glob(root, layout.LAKE, record.table, "*", "*", "*.parquet")
     options = "hive_partitioning=true, hive_types_autocast=false, filename='_file'"
     journal = segment_rows(record, _glob(root, layout.JOURNAL, "*", "*.jsonl"), tolerant=True)
+    # `glob()` lists folder by folder while the query runs, `read_blob` at once when it is bound, and so in time.
     return f"""
-        WITH sealed AS MATERIALIZED (SELECT file FROM glob({parquet}))
+        WITH sealed AS MATERIALIZED (SELECT filename AS file FROM read_blob({parquet}))
         SELECT {names}, writer, segment, n FROM sealed JOIN read_parquet({parquet}, {options}) ON _file = file
         UNION ALL
         SELECT {names}, writer, segment, n FROM ({journal})
