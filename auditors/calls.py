@@ -17,7 +17,7 @@ from auditors.models.base import (
 from auditors.recorder import CallTiming
 
 if TYPE_CHECKING:
-    from auditors.models.base import Model, Request
+    from auditors.models.base import Delta, Model, Request
     from auditors.recorder import Recorder
     from store.records import CallRole, ModelCall
 
@@ -34,6 +34,10 @@ class Watcher(Protocol):
         ...
 
 
+MAX_REPLY_CHARS = 1_000_000
+"""A longer reply is a fault of the endpoint: no transcript needs it, and a row of the store could not hold it."""
+
+
 async def call_model(
     model: Model, request: Request, role: CallRole, recorder: Recorder, watcher: Watcher
 ) -> tuple[Response, ModelCall]:
@@ -45,8 +49,10 @@ async def call_model(
     timing = CallTiming()
     began = time.perf_counter()
     response: Response | None = None
+    size = 0
     try:
         async for part in model.stream(request):
+            size = _grown(model, size, part)
             if timing.first_token_s is None:
                 timing.first_token_s = time.perf_counter() - began
             match part:
@@ -66,3 +72,20 @@ async def call_model(
     call = await recorder.call(role, model, request, response, timing)
     watcher.called(call)
     return response, call
+
+
+def _grown(model: Model, size: int, part: Delta | Response) -> int:
+    match part:
+        case Response(message):
+            size = (
+                len(message.text) + len(message.reasoning) + sum(len(c.arguments) for c in message.tool_calls)
+            )
+        case TextDelta(text) | ReasoningDelta(text):
+            size += len(text)
+        case ToolCallDelta():
+            size += len(part.arguments)
+    if size > MAX_REPLY_CHARS:
+        raise ModelError(
+            ErrorKind.SERVER, f"{model.spec} sent a reply of more than {MAX_REPLY_CHARS:,} characters."
+        )
+    return size

@@ -255,7 +255,9 @@ class Engine:
     async def _compact(self) -> None:
         while True:
             await asyncio.sleep(_COMPACT_EVERY_S)
-            await asyncio.to_thread(compact, self._store.root)
+            # The journal keeps everything; the next pass tries again.
+            with contextlib.suppress(StoreError):
+                await asyncio.to_thread(compact, self._store.root)
 
     async def _close(self, status: str) -> Run:
         run = msgspec.structs.replace(self._run, revision=1, status=status, ended_at=now())
@@ -263,7 +265,7 @@ class Engine:
             with contextlib.suppress(StoreError):
                 await self._journal.write([run])
             await asyncio.to_thread(self._journal.close)
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(StoreError):
                 await asyncio.to_thread(compact, self._store.root)
         self._reader.close()
         os.ftruncate(self._lock, 0)
@@ -272,6 +274,8 @@ class Engine:
 
     def announce(self, socket: Path) -> None:
         """Note in the store where this run's feed can be read (see `auditors.service.live_runs`)."""
+        # A run that was killed has left its own note.
+        os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, msgspec.json.encode(LiveRun(self.run_id, str(socket), os.getpid())), 0)
 
     def _opening_rows(self) -> list[Record]:

@@ -7,6 +7,7 @@ becomes a number.
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 COHERENCE = "coherence"
 _ATTEMPTS = 2
+_FENCE = re.compile(r"^\s*```\w*\s*|\s*```\s*$")
+_TWO_OBJECTS = re.compile(r"\}[^,\]}\"]*\{")
 
 
 class _Quote(msgspec.Struct):
@@ -225,18 +228,20 @@ class Judge:
 def parse_answer(text: str, kind: type[_A]) -> _A | None:
     """The JSON object of a judge's answer, or None.
 
-    Prose around the object and trivial faults of JSON are mended. What follows the last closing brace is dropped
-    first: in an answer that was cut, the `1` of a `10` must not pass for a score.
+    A code fence, an introduction and trivial faults of JSON are mended. An answer that goes on after the object,
+    or holds several, has not been given clearly; one that does not end with a brace was cut, and the `1` of a
+    `10` must not pass for a score.
     """
+    whole = _FENCE.sub("", text).strip()
+    whole = whole[max(whole.find("{"), 0) :]
+    if not whole.endswith("}") or _TWO_OBJECTS.search(whole):
+        return None
     try:
-        return msgspec.json.decode(text, type=kind)
-    except (msgspec.DecodeError, UnicodeError):
+        return msgspec.json.decode(whole, type=kind)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         pass
     import json_repair
 
-    whole = text[text.find("{") : text.rfind("}") + 1]
-    if not whole:
-        return None
     try:
         return msgspec.convert(json_repair.loads(whole), kind)
     except (msgspec.ValidationError, ValueError, RecursionError):

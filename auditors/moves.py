@@ -108,7 +108,7 @@ def decode(call: ToolCall) -> Move:
         raise IllegalMoveError(f"There is no tool {call.name!r}; the tools are {', '.join(_MOVES)}.")
     try:
         return msgspec.json.decode(call.arguments or "{}", type=kind)
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise IllegalMoveError(f"The arguments of {call.name} are wrong: {error}.") from None
 
 

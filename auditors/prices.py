@@ -7,7 +7,7 @@ has an unknown cost, which is not the same as none.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from auditors.models.base import Usage
 
 
+_Dollars = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
+
+
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """US dollars for a million tokens."""
 
-    input: float
-    output: float
-    cached: float | None = None
+    input: _Dollars
+    output: _Dollars
+    cached: _Dollars | None = None
     """Price of input tokens that the endpoint had cached; that of other input where it is not given."""
 
 

@@ -107,7 +107,20 @@ class Recorder:
         timing: CallTiming,
     ) -> ModelCall:
         """Write a model call and return its row."""
-        row = self._call(role, model, request, outcome, timing)
+        row = ModelCall(
+            call_id=new_id(),
+            audit_id=self.audit.audit_id,
+            run_id=self.audit.run_id,
+            study_id=self.audit.study_id,
+            role=role,
+            model=model.spec,
+            latency_s=timing.latency_s,
+            first_token_s=timing.first_token_s,
+            cache_hit=False,
+            created_at=now(),
+            simulated=model.simulated,
+            **self._ending(model, request, outcome),
+        )
         await self._journal.write([row])
         return row
 
@@ -115,60 +128,40 @@ class Recorder:
         """Write rows that were made elsewhere."""
         await self._journal.write(rows)
 
-    def _call(
-        self,
-        role: CallRole,
-        model: Model,
-        request: Request,
-        outcome: Response | Exception | asyncio.CancelledError,
-        timing: CallTiming,
-    ) -> ModelCall:
-        common: dict[str, Any] = {
-            "call_id": new_id(),
-            "audit_id": self.audit.audit_id,
-            "run_id": self.audit.run_id,
-            "study_id": self.audit.study_id,
-            "role": role,
-            "model": model.spec,
-            "latency_s": timing.latency_s,
-            "first_token_s": timing.first_token_s,
-            "cache_hit": False,
-            "created_at": now(),
-            "simulated": model.simulated,
-        }
+    def _ending(
+        self, model: Model, request: Request, outcome: Response | Exception | asyncio.CancelledError
+    ) -> dict[str, Any]:
         if isinstance(outcome, BaseException):
             cancelled = isinstance(outcome, asyncio.CancelledError)
-            return ModelCall(
-                **common,
-                answered=None,
-                status=CallStatus.CANCELLED if cancelled else CallStatus.ERROR,
-                error=None if cancelled else str(outcome),
-                stop_reason=None,
-                input_tokens=None,
-                output_tokens=None,
-                cached_tokens=None,
-                reasoning_tokens=None,
-                cost_usd=None,
-                retries=0,
-                settings=msgspec.to_builtins(request.settings),
-                not_sent=[],
-            )
+            return {
+                "answered": None,
+                "status": CallStatus.CANCELLED if cancelled else CallStatus.ERROR,
+                "error": None if cancelled else str(outcome),
+                "stop_reason": None,
+                "input_tokens": None,
+                "output_tokens": None,
+                "cached_tokens": None,
+                "reasoning_tokens": None,
+                "cost_usd": None,
+                "retries": 0,
+                "settings": msgspec.to_builtins(request.settings),
+                "not_sent": [],
+            }
         usage = outcome.usage
-        return ModelCall(
-            **common,
-            answered=outcome.model,
-            status=CallStatus.REFUSED if outcome.refused else CallStatus.OK,
-            error=None,
-            stop_reason=outcome.stop,
-            input_tokens=usage.input,
-            output_tokens=usage.output,
-            cached_tokens=usage.cached,
-            reasoning_tokens=usage.reasoning,
-            cost_usd=self._prices.cost(model.spec, usage),
-            retries=outcome.retries,
-            settings=outcome.sent,
-            not_sent=list(outcome.not_sent),
-        )
+        return {
+            "answered": outcome.model,
+            "status": CallStatus.REFUSED if outcome.refused else CallStatus.OK,
+            "error": None,
+            "stop_reason": outcome.stop,
+            "input_tokens": usage.input,
+            "output_tokens": usage.output,
+            "cached_tokens": usage.cached,
+            "reasoning_tokens": usage.reasoning,
+            "cost_usd": self._prices.cost(model.spec, usage),
+            "retries": outcome.retries,
+            "settings": outcome.sent,
+            "not_sent": list(outcome.not_sent),
+        }
 
     def _event(self, kind: str, payload: dict[str, Any]) -> Event:
         self._seq += 1

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from store.records import Run
 
 _FRAME_LIMIT = 1 << 20
+_LONGEST_SOCKET = 100
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,10 +147,20 @@ async def _client(engine: Engine, lines: asyncio.StreamReader, writer: asyncio.S
 def _socket_path(run_id: str) -> Path:
     # A Unix socket's path may have about 100 bytes, so it cannot lie in the store.
     folder = Path(tempfile.gettempdir()) / f"cc-tui-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / f"{run_id}.sock"
+    if len(os.fsencode(path)) > _LONGEST_SOCKET:
+        raise InputError(
+            f"The path {path} is too long for a socket: set TMPDIR to a folder with a shorter one."
+        )
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be used ({error.strerror}): set TMPDIR to a folder of your own."
+        ) from None
     if folder.stat().st_uid != os.getuid():
         raise InputError(f"{folder} belongs to somebody else: set TMPDIR to a folder of your own.")
-    return folder / f"{run_id}.sock"
+    return path
 
 
 def stop_on_signals(engine: Engine) -> None:

@@ -6,10 +6,11 @@ everything that decides what is asked; the same file resumes the same study.
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import msgspec
 
@@ -25,9 +26,14 @@ from store.ids import content_hash
 from store.records import ConditionRole, Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 BUNDLED = Path(__file__).parent / "studies"
+
+_Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
+_Seed = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Temperature = Annotated[float, msgspec.Meta(ge=0, le=10)]
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,10 +44,10 @@ class ModelPart(_Part, frozen=True):
     """A model in a supporting role."""
 
     model: str
-    temperature: float | None = None
-    max_tokens: int | None = None
-    seed: int | None = None
-    repeats: int = 1
+    temperature: _Temperature | None = None
+    max_tokens: _Count | None = None
+    seed: _Seed | None = None
+    repeats: _Count = 1
     """How often a judge judges each audit."""
 
     @property
@@ -58,11 +64,11 @@ class ConditionPart(_Part, frozen=True, kw_only=True):
     role: ConditionRole
     recipe: str = ""
     """What conditions that differ only in their training seed share; the condition's name if it is empty."""
-    training_seed: int | None = None
+    training_seed: _Seed | None = None
     system_prompt: str | None = None
-    temperature: float | None = 1.0
-    max_tokens: int | None = 1000
-    seed: int | None = None
+    temperature: _Temperature | None = 1.0
+    max_tokens: _Count | None = 1000
+    seed: _Seed | None = None
 
     @property
     def settings(self) -> Settings:
@@ -73,21 +79,21 @@ class ConditionPart(_Part, frozen=True, kw_only=True):
 class SingleTurnPart(_Part, frozen=True):
     """How single-turn questions are asked."""
 
-    samples: int = 10
+    samples: _Count = 10
     """Answers of each condition to each probe."""
-    max_probes: int | None = None
+    max_probes: _Count | None = None
     """Use only the first probes of each preference."""
 
 
 class AuditPart(_Part, frozen=True):
     """How audits of one mode are run."""
 
-    repeats: int = 4
+    repeats: _Count = 4
     """Audits of each condition for each seed instruction."""
-    max_seeds: int | None = None
+    max_seeds: _Count | None = None
     """Use only the first seed instructions of each preference."""
-    max_target_turns: int = 12
-    max_auditor_steps: int = 30
+    max_target_turns: _Count = 12
+    max_auditor_steps: _Count = 30
 
     @property
     def limits(self) -> Limits:
@@ -103,10 +109,10 @@ class StudyFile(_Part, frozen=True, kw_only=True):
     preferences: tuple[str, ...] = ()
     """Ids of preferences; all of the pack's if empty."""
     modes: tuple[Mode, ...] = (Mode.SINGLE_TURN, Mode.SELF_REPORT)
-    seed: int = 0
+    seed: _Seed = 0
     """Decides the order of the audits, and the world of simulated models."""
-    concurrency: int = 32
-    max_invalid_share: float = 0.1
+    concurrency: _Count = 32
+    max_invalid_share: _Share = 0.1
     """A run with a larger share of invalid audits ends with exit code 1."""
     single_turn: SingleTurnPart = SingleTurnPart()
     self_report: AuditPart = AuditPart()
@@ -187,6 +193,8 @@ def parse_study(text: str, path: Path) -> StudyFile:
         return msgspec.convert(tomllib.loads(text), StudyFile)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: {error}.") from None
+    except RecursionError:
+        raise InputError(f"{path}: values are nested too deeply.") from None
     except msgspec.ValidationError as error:
         where = re.search(r" - at `([^`]*)`$", str(error))
         at = where[1] if where else "$"
@@ -233,8 +241,12 @@ def _check(file: StudyFile, text: str, path: Path) -> None:
         _refuse(text, path, "a study needs at least one [[judges]]", "$.judges")
     if not file.modes:
         _refuse(text, path, "`modes` is empty; choose from " + ", ".join(Mode), "$.modes")
-    if file.concurrency < 1:
-        _refuse(text, path, "`concurrency` must be at least 1", "$.concurrency")
+    if any(math.isnan(number) for number in _floats(file)):
+        _refuse(text, path, "nan is no number here; write a value", "$")
+    for key, values in (("preferences", file.preferences), ("modes", file.modes)):
+        for index, value in enumerate(values):
+            if value in values[:index]:
+                _refuse(text, path, f"{str(value)!r} is listed twice", f"$.{key}[{index}]")
     names: set[str] = set()
     for index, condition in enumerate(file.conditions):
         at = f"$.conditions[{index}]"
@@ -250,18 +262,18 @@ def _check(file: StudyFile, text: str, path: Path) -> None:
         if judge.model in judges:
             what = f"the judge {judge.model!r} is listed twice; use `repeats` to let one judge judge again"
             _refuse(text, path, what, f"$.judges[{index}]", "model")
-        if judge.repeats < 1:
-            _refuse(text, path, "`repeats` must be at least 1", f"$.judges[{index}]", "repeats")
         judges.add(judge.model)
     if any(mode is not Mode.SINGLE_TURN for mode in file.modes) and file.auditor is None:
         _refuse(text, path, "audits need an [auditor] with a model", "$.modes")
-    for part, key, count in (
-        ("single_turn", "samples", file.single_turn.samples),
-        ("self_report", "repeats", file.self_report.repeats),
-        ("behavioral", "repeats", file.behavioral.repeats),
-    ):
-        if count < 1:
-            _refuse(text, path, f"`{key}` must be at least 1", f"$.{part}", key)
+
+
+def _floats(file: StudyFile) -> Iterator[float]:
+    """The numbers that a comparison would let pass as nan."""
+    yield file.max_invalid_share
+    for part in (*file.conditions, *file.judges, *([file.auditor] if file.auditor else [])):
+        yield part.temperature or 0.0
+    for price in file.prices.values():
+        yield from (price.input, price.output, price.cached or 0.0)
 
 
 def _refuse(text: str, path: Path, what: str, at: str, key: str | None = None) -> NoReturn:

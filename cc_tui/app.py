@@ -14,7 +14,7 @@ from cc_tui.feed_client import FeedClient
 from cc_tui.keymap import bindings
 from cc_tui.screens.base import AppScreen, Services
 from cc_tui.screens.dialogs import Choice, help_screen
-from cc_tui.widgets.bars import SCREENS
+from cc_tui.widgets.bars import SCREENS, TopBar
 from cc_tui.widgets.theme import CALM, tones
 from store.errors import CcTuiError
 
@@ -85,8 +85,10 @@ class CcTuiApp(App[None]):
             await feed.aclose()
 
     def _draw_changes(self) -> None:
-        if isinstance(self.screen, AppScreen) and self.screen.is_mounted:
-            self.screen.flush()
+        screen = self.screen
+        # The first ticks can come before a screen has its widgets.
+        if isinstance(screen, AppScreen) and screen.is_mounted and screen.query(TopBar):
+            screen.flush()
 
     def send(self, command: Command) -> None:
         """Hand a command to the engine, if there is one."""

@@ -1,43 +1,41 @@
 """The command line: parses, calls one function, and turns errors into one sentence and an exit code.
 
-Exit codes: 0 done, 1 finished with too many invalid audits, 2 bad usage or input, 3 the store could not be
-written, 130 interrupted. Nothing heavy is imported before a command needs it.
+Nothing heavy is imported before a command needs it.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
-from enum import IntEnum
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cc_tui.exits import Exit
+from cc_tui.store_commands import add_labels_group, add_store_group
 from store.errors import CcTuiError, InputError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+
 DEFAULT_STORE = "cc-data"
 _DEMO_SPEED = 4.0
 
 
-class Exit(IntEnum):
-    """Exit codes of every command."""
-
-    DONE = 0
-    INVALID_AUDITS = 1
-    BAD_INPUT = 2
-    STORE_FAILED = 3
-    INTERRUPTED = 130
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal or a pipe that cannot show a character gets its escape.
+            stream.reconfigure(errors="backslashreplace")
     try:
         parsed = _parser().parse_args(argv)
-        return parsed.command(parsed)
+        code = parsed.command(parsed)
+        sys.stdout.flush()
+        return code
     except StoreError as error:
         return _fail(error, Exit.STORE_FAILED)
     except CcTuiError as error:
@@ -46,8 +44,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return Exit.INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has left; keep the interpreter from complaining about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         return Exit.DONE
+    except OSError as error:
+        _give_up_output()
+        return _fail(
+            InputError(f"{error.filename or 'The output'} cannot be used: {error.strerror}."), Exit.BAD_INPUT
+        )
+
+
+def _give_up_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(error: CcTuiError, code: Exit) -> int:
@@ -95,15 +102,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_store(label)
     label.set_defaults(command=_label)
 
-    store = commands.add_parser("store", help="move a store's data to and from an object store")
-    actions = store.add_subparsers(title="actions", metavar="ACTION", required=True)
-    for name, note in (
-        ("push", "send what is not there yet, such as what a killed run left here"),
-        ("pull", "bring down what is not here yet"),
-    ):
-        action = actions.add_parser(name, help=note)
-        _add_store(action)
-        action.set_defaults(command=_transfer, direction=name)
+    check = commands.add_parser(
+        "check", help="prove the store whole, or say what is wrong and how to mend it"
+    )
+    check.add_argument("--repair", action="store_true", help="mend what can be mended; deletes no data")
+    check.add_argument("--json", action="store_true", help="findings for scripts")
+    _add_store(check)
+    check.set_defaults(command=_check)
+
+    add_labels_group(commands, _add_store)
+    add_store_group(commands, _add_store)
 
     models = commands.add_parser("models", help="show which models can be asked and which keys are set")
     models.set_defaults(command=_models)
@@ -141,24 +149,31 @@ def _speed(text: str) -> float | None:
     """None, which stands for no waiting at all, or a factor."""
     if text == "max":
         return None
-    value = float(text)
+    value = _number(text)
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("must be above 0, or `max`")
+        raise argparse.ArgumentTypeError("must be a number above 0, or `max`")
     return value
 
 
 def _count(text: str) -> int:
-    value = int(text)
+    value = int(text) if text.isdecimal() else 0
     if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
+        raise argparse.ArgumentTypeError("must be a whole number from 1 on")
     return value
 
 
 def _dollars(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("must be above 0")
+        raise argparse.ArgumentTypeError("must be a number above 0")
     return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def has_terminal() -> bool:
@@ -191,7 +206,7 @@ def _app(parsed: argparse.Namespace) -> int:
     from cc_tui import running
 
     with kept_pushed(parsed.store):
-        return running.open_app(store, start="live")
+        return running.open_app(store, start="live" if running.live_runs(store) else "transcripts")
 
 
 def _label(parsed: argparse.Namespace) -> int:
@@ -223,27 +238,22 @@ def _sql(parsed: argparse.Namespace) -> int:
     if query is None:
         if sys.stdin.isatty():
             raise InputError('Give a query: `cc-tui sql "SELECT …"`, or pipe one in.')
-        query = sys.stdin.read()
+        try:
+            query = sys.stdin.read()
+        except UnicodeDecodeError:
+            raise InputError("The query is not UTF-8 text.") from None
     plain.print_query(store, query, parsed.format)
     return Exit.DONE
 
 
-def _transfer(parsed: argparse.Namespace) -> int:
+def _check(parsed: argparse.Namespace) -> int:
     from cc_tui import plain
-    from store.mirror import Mirror, is_url
+    from store.check import check
+    from store.mirror import open_store
 
-    if not is_url(parsed.store):
-        raise InputError(
-            f"Give --store s3://bucket/prefix: nothing is moved for a folder such as {parsed.store}."
-        )
-    mirror = Mirror(parsed.store)
-    if parsed.direction == "push" and not mirror.root.exists():
-        raise InputError(f"This machine has written nothing for {parsed.store}: there is nothing to send.")
-    done = mirror.push() if parsed.direction == "push" else mirror.pull()
-    plain.say(
-        f"{parsed.direction}: {done.files} files, {done.bytes / 1e6:.1f} MB; the local copy is {mirror.root}"
-    )
-    return Exit.DONE
+    report = check(open_store(parsed.store), repair=parsed.repair)
+    plain.print_check(report, as_json=parsed.json)
+    return Exit.FINDINGS if report.findings else Exit.DONE
 
 
 def _models(parsed: argparse.Namespace) -> int:

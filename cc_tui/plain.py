@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,9 +16,13 @@ from store.text import one_line, printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pyarrow as pa
+
     from auditors.feed import Hello, Totals
     from stats.cell import Cell
     from stats.table import StudyTable
+    from store.check import Report
+    from store.lake import Compacted
     from store.records import Run
     from store.store import Store
 
@@ -35,7 +40,7 @@ _COLUMNS = [
 ]
 _OPTIONAL = ("for new", "difference", "same, run again", "notes")
 """Columns that a narrow terminal does without, the first of them first."""
-_RIGHT = {"n/plan", "estimate", "plan", "run", "valid", "judged", "labelled"}
+_RIGHT = {"n/plan", "estimate", "plan", "run", "valid", "judged", "labelled", "rows", "files", "size"}
 
 
 def say(text: str) -> None:
@@ -115,13 +120,32 @@ def print_overview(store: Store) -> None:
     say(f"store {store.root}; the app needs a terminal, `cc-tui stats` and `cc-tui sql` do not.")
 
 
+def print_check(report: Report, *, as_json: bool) -> None:
+    """What a check found, a line each."""
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(report.to_dict()), indent=2).decode() + "\n")
+        return
+    for finding in report.mended:
+        say(f"mended: {finding.where} {finding.problem}")
+    for finding in report.findings:
+        say(f"{finding.where} {finding.problem}: {finding.cure}")
+    say(f"{len(report.findings)} findings" if report.findings else "The store is whole.")
+
+
+def print_compacted(done: Compacted) -> None:
+    """What a compaction did."""
+    say(f"{done.segments} segments with {done.rows} rows became Parquet, {done.merged} ranges were merged")
+    for sentence in done.damaged:
+        say(sentence)
+
+
 def print_query(store: Store, query: str, form: str) -> None:
     """The result of one SQL statement as `table`, `csv` or `json`."""
     from exports.tabular import to_csv, to_json
 
     reader = Reader(store)
     try:
-        found = reader.arrow(query)
+        found = _interruptible(reader, query)
     finally:
         reader.close()
     if form == "table":
@@ -144,7 +168,7 @@ def print_models() -> None:
         ]
         for p in providers()
     ]
-    _print_rows(["provider", "write it as", "key", ""], rows, width=None)
+    print_rows(["provider", "write it as", "key", ""], rows, width=None)
 
 
 def latest_run(store: Store) -> Run:
@@ -159,6 +183,32 @@ def latest_run(store: Store) -> Run:
         reader.close()
 
 
+def statuses(store: Store, study_id: str) -> Counter[str]:
+    """Audits of a study by status, those aside that are open."""
+    from store.records import OPEN
+
+    reader = Reader(store)
+    try:
+        query = "SELECT status, count(*) AS n FROM audits WHERE study_id = ? GROUP BY status"
+        rows = reader.rows(query, [study_id])
+    finally:
+        reader.close()
+    return Counter({row["status"]: row["n"] for row in rows if row["status"] not in OPEN})
+
+
+def _interruptible(reader: Reader, query: str) -> pa.Table:
+    """Run a query in a thread, so that Ctrl-C reaches it."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(reader.arrow, query)
+        try:
+            return running.result()
+        except KeyboardInterrupt:
+            reader.interrupt()
+            raise
+
+
 def _table(reader: Reader) -> StudyTable:
     from stats.table import study_table
 
@@ -168,7 +218,7 @@ def _table(reader: Reader) -> StudyTable:
 def _print_table(table: StudyTable) -> None:
     mark = "SIMULATED DATA. " if table.simulated else ""
     say(f"{mark}How far the plan has come:")
-    _print_rows(
+    print_rows(
         ["mode", "condition", "plan", "run", "valid", "judged", "labelled"],
         [
             [s.mode, s.condition, *map(str, (s.planned, s.run, s.valid, s.judged, s.labelled))]
@@ -189,7 +239,7 @@ def _print_table(table: StudyTable) -> None:
                 preference = cell.preference
                 rows.append([preference] + [""] * (len(_COLUMNS) - 1))
             rows.append(_cell_row(cell, notes))
-        _print_rows(_COLUMNS, rows, width=None, optional=_OPTIONAL)
+        print_rows(_COLUMNS, rows, width=None, optional=_OPTIONAL)
         for text, letter in notes.items():
             say(f"  {letter}  {text}")
     say("")
@@ -245,11 +295,11 @@ def _print_query_table(found: object) -> None:
     from exports.tabular import to_cells
 
     assert isinstance(found, pa.Table)
-    _print_rows(found.column_names, to_cells(found), width=_CELL_WIDTH)
+    print_rows(found.column_names, to_cells(found), width=_CELL_WIDTH)
     say(f"({found.num_rows} {'row' if found.num_rows == 1 else 'rows'})")
 
 
-def _print_rows(
+def print_rows(
     names: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None, optional: Sequence[str] = ()
 ) -> None:
     """Print aligned columns; on a terminal that is too narrow, without `optional` ones, first to last."""

@@ -6,15 +6,16 @@ import asyncio
 import contextlib
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import msgspec
 
 from auditors.engine import Options
 from auditors.service import Job, live_runs, open_engine, stop_on_signals
 from cc_tui import plain
-from cc_tui.cli import Exit
+from cc_tui.exits import Exit
 from store.errors import InputError, StoreError
 from store.mirror import local_folder
 from store.records import AuditStatus
@@ -22,11 +23,14 @@ from store.store import Store
 
 if TYPE_CHECKING:
     import argparse
+    from collections import Counter
 
     from auditors.engine import Engine
     from store.records import Run
 
 _START_TIMEOUT_S = 60.0
+_LINGER_S = 1.0
+"""How long an engine whose run is over may take to end."""
 _INVALID = (AuditStatus.NO_TARGET_TURN, AuditStatus.INFRA_ERROR)
 
 
@@ -79,7 +83,7 @@ async def _show_progress(engine: Engine) -> None:
         plain.print_progress(engine.hub.totals())
 
 
-def _exit_code(finished: Run, statuses: Any, max_invalid_share: float) -> Exit:
+def _exit_code(finished: Run, statuses: Counter[str], max_invalid_share: float) -> Exit:
     if finished.status == "interrupted":
         return Exit.INTERRUPTED
     invalid = sum(statuses[status] for status in _INVALID)
@@ -93,31 +97,54 @@ def _exit_code(finished: Run, statuses: Any, max_invalid_share: float) -> Exit:
 
 def _run_in_app(job: Job) -> int:
     # The engine is no child of the terminal: the app may close, or crash, and the run goes on.
-    process = subprocess.Popen(
-        [sys.executable, "-m", "auditors.service", msgspec.json.encode(job).decode()],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdout
-    assert process.stderr
-    socket = process.stdout.readline().strip()
-    if not socket:
-        message = process.stderr.read().strip()
-        raise (StoreError if process.wait(_START_TIMEOUT_S) == Exit.STORE_FAILED else InputError)(message)
-    store = Store.open(local_folder(job.store))
-    code = open_app(store, start="live", socket=Path(socket))
-    return _after_app(store, process, code)
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "auditors.service", msgspec.json.encode(job).decode()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        )
+        assert process.stdout
+        try:
+            socket = process.stdout.readline().strip()
+            if not socket:
+                code = process.wait(_START_TIMEOUT_S)
+                raise (StoreError if code == Exit.STORE_FAILED else InputError)(_told(errors))
+            store = Store.open(local_folder(job.store))
+            code = open_app(store, start="live", socket=Path(socket))
+        except KeyboardInterrupt:
+            # The app handles the key itself, so this is before it was up.
+            process.terminate()
+            process.wait(_START_TIMEOUT_S)
+            raise
+        return _after_app(job, store, process, code, errors)
 
 
-def _after_app(store: Store, process: subprocess.Popen[str], code: int) -> int:
+def _after_app(job: Job, store: Store, process: subprocess.Popen[str], code: int, errors: IO[str]) -> int:
     if process.poll() is None and code == Exit.INTERRUPTED:
         process.wait(_START_TIMEOUT_S)
+    if process.poll() is None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_LINGER_S)
     if process.poll() is None:
         plain.say("The run goes on. `cc-tui` shows it again; `cc-tui stats` prints its numbers so far.")
         return code
     run = plain.latest_run(store)
     plain.print_results(store, run)
-    return code
+    if process.returncode != 0:
+        plain.say(f"The run broke off: {_told(errors)}")
+        plain.say("The same command goes on from here.")
+        return Exit.STORE_FAILED
+    if run.status == "interrupted":
+        return Exit.INTERRUPTED
+    statuses = plain.statuses(store, run.study_id)
+    return code or _exit_code(run, statuses, job.study().file.max_invalid_share)
+
+
+def _told(errors: IO[str]) -> str:
+    """What the engine said last before it ended."""
+    errors.seek(0)
+    lines = errors.read().strip().splitlines()
+    return lines[-1] if lines else "the engine ended without a word."

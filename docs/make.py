@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 SIZE = (150, 42)
+_LONG_ENOUGH = 9
+"""Messages of the conversation in the picture of the live screen."""
 
 
 def schema_page() -> str:
@@ -50,7 +52,8 @@ async def screenshots() -> None:
         socket = Path(process.stdout.readline().strip())
         app = CcTuiApp(Store.open(path), socket=socket, annotator="ann")
         async with app.run_test(size=SIZE) as pilot:
-            await asyncio.sleep(9)
+            while len(app.services.live.thread.blocks) < _LONG_ENOUGH:  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
             await _shoot(pilot, "live")
             await asyncio.to_thread(process.wait)
             for key, name in (("f4", "stats"), ("f3", "label"), ("f2", "transcripts")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import msgspec
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def to_csv(table: pa.Table) -> str:
@@ -31,9 +32,13 @@ def to_csv(table: pa.Table) -> str:
 
 
 def to_json(table: pa.Table) -> str:
-    """A JSON list with one object for each row; times are ISO 8601 in UTC."""
-    names = table.column_names
-    rows = [dict(zip(names, row, strict=True)) for row in _rows(table)]
+    """A JSON list with one object for each row.
+
+    Times are ISO 8601 in UTC; NaN and infinity, which JSON cannot write, are strings. A second column of the same
+    name gets a number behind it.
+    """
+    names = _distinct(table.column_names)
+    rows = [dict(zip(names, map(_jsonable, row), strict=True)) for row in _rows(table)]
     text = msgspec.json.encode(rows, enc_hook=str)
     return msgspec.json.format(text, indent=2).decode() + "\n"
 
@@ -44,9 +49,33 @@ def to_cells(table: pa.Table) -> list[list[str]]:
 
 
 def _rows(table: pa.Table) -> list[tuple[Any, ...]]:
-    return (
-        list(zip(*(column.to_pylist() for column in table.columns), strict=True)) if table.num_columns else []
-    )
+    return list(zip(*(_values(column) for column in table.columns), strict=True)) if table.num_columns else []
+
+
+def _values(column: pa.ChunkedArray[Any]) -> list[Any]:
+    import pyarrow as pa
+
+    try:
+        return column.to_pylist()
+    except (ValueError, OverflowError):
+        # Python's dates end where DuckDB's go on: before Christ, at infinity, below the microsecond.
+        return column.cast(pa.string()).to_pylist()
+
+
+def _distinct(names: list[str]) -> list[str]:
+    found: list[str] = []
+    for name in names:
+        number = 2
+        unique = name
+        while unique in found:
+            unique = f"{name}_{number}"
+            number += 1
+        found.append(unique)
+    return found
+
+
+def _jsonable(value: Any) -> Any:
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cell(value: object) -> object:

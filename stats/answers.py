@@ -185,7 +185,7 @@ def _judged(query: Query, where: str, rules: Rules) -> pa.Table:
         SELECT mode, kind, dimension, condition_id, item_id, audit_id, min(judge) AS judge,
                avg(value) FILTER (dropped IS NULL) AS value,
                avg(unsure) FILTER (dropped IS NULL) AS unsure,
-               min(dropped) AS dropped
+               CASE WHEN count(*) FILTER (dropped IS NULL) = 0 THEN min(dropped) END AS dropped
         FROM (
             SELECT mode, kind, dimension, condition_id, item_id, audit_id, judge,
                    CASE kind WHEN '{JudgementKind.STATEMENT}' THEN (verdict = 'true')::INT ELSE score END AS value,

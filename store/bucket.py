@@ -15,7 +15,6 @@ from urllib.parse import parse_qsl, urlsplit
 
 from store import layout
 from store.errors import InputError, StoreError
-from store.ids import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -94,7 +93,7 @@ class Bucket:
     def get(self, key: str, target: Path, size: int | None = None) -> None:
         """Copy an object to a file that appears as a whole and survives a crash; `size` is what it must have."""
         layout.make_folder(target.parent)
-        temporary = target.with_name(f".{target.name}.{new_id()}.tmp")
+        temporary = layout.temporary_name(target)
         with (
             self._filesystem.open_input_stream(f"{self._base}/{key}") as stream,
             temporary.open("wb") as file,

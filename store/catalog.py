@@ -1,21 +1,23 @@
 """The catalogue: views that unite Parquet and the growing journal, for any DuckDB.
 
-Each table's view lists the lake once. A Parquet file counts if it is in that list, and a journal segment counts
-if no Parquet file of the same writer and segment is; so a query sees each row once, whatever the compactor does
-meanwhile. The list is taken before the files are matched, and files are only ever added to the lake.
+Each table's view lists the lake once, and decides from the names on that list alone: a Parquet file counts if no
+other one covers its segments and more, and a journal segment counts if no Parquet file of its writer covers it. So
+a query sees each row once, whatever the compactor does meanwhile: the list is taken before the files are matched,
+and what was listed stays until no query can be using it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
 from store import layout
 from store.errors import StoreError
-from store.ids import new_id
-from store.lake import segment_rows
+from store.ids import content_hash
+from store.parquet import quoted, segment_rows
 from store.records import TABLES, Audit, Label, Record, Run
-from store.schema import FORMAT, columns, schema_hash
+from store.schema import columns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,41 +65,46 @@ def derived_views() -> dict[str, str]:
 
 
 def ensure_catalog(root: Path) -> Path:
-    """Write `catalog.duckdb` if it is missing, of another schema, or the store has been moved."""
+    """Write `catalog.duckdb` if it is missing, its views are others, or the store has been moved.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
     path = root / layout.CATALOG
-    if _stamp_of(path) != stamp(root):
+    if not catalog_is_current(root):
         import duckdb
 
-        temporary = root / f".{layout.CATALOG}.{new_id()}.tmp"
+        temporary = layout.temporary_name(path)
         try:
             with duckdb.connect(str(temporary)) as con:
                 for statement in view_statements(root):
                     con.execute(statement)
+                con.execute(f"CREATE TABLE store_version AS SELECT {quoted(stamp(root))} AS stamp")
                 # Closing would swallow a failed write and leave the views in a log beside the file.
                 con.execute("CHECKPOINT")
-        except duckdb.Error as error:
+            with temporary.open("rb") as handle:
+                os.fsync(handle.fileno())
+            temporary.replace(path)
+            layout.fsync_folder(root)
+        except (duckdb.Error, OSError) as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
             raise StoreError(f"The catalogue {path} cannot be written: {error}") from None
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-        layout.fsync_folder(root)
     return path
+
+
+def catalog_is_current(root: Path) -> bool:
+    """Whether `catalog.duckdb` is there, of this schema and of this place."""
+    return _stamp_of(root / layout.CATALOG) == stamp(root)
 
 
 def view_statements(root: Path) -> list[str]:
     """The SQL that defines every view of the store at `root`."""
-    statements = [
-        "CREATE SCHEMA base",
-        f"CREATE TABLE store_version AS SELECT {_quoted(stamp(root))} AS stamp",
-    ]
+    statements = ["CREATE SCHEMA base"]
     for record in TABLES:
         statements.append(f"CREATE VIEW base.{record.table} AS {_base(root, record)}")
         statements.append(f"CREATE VIEW main.{record.table} AS {_latest(record)}")
-    superseded = "SELECT supersedes FROM base.label_events WHERE supersedes IS NOT NULL"
-    statements.append(
-        f"CREATE VIEW main.labels AS {_select(Label)} "
-        f"WHERE action = 'label' AND label_id NOT IN ({superseded})"
-    )
+    statements.append(f"CREATE VIEW main.labels AS {_standing_labels()}")
     for name, (_, query) in _DERIVED.items():
         statements.append(f"CREATE VIEW main.{name} AS {query}")
     return statements
@@ -111,13 +118,37 @@ def _base(root: Path, record: type[Record]) -> str:
     parquet = _glob(root, layout.LAKE, record.table, "*", "*", "*.parquet")
     options = "hive_partitioning=true, hive_types_autocast=false, filename='_file'"
     journal = segment_rows(record, _glob(root, layout.JOURNAL, "*", "*.jsonl"), tolerant=True)
-    # `glob()` lists folder by folder while the query runs, `read_blob` at once when it is bound, and so in time.
+    # read_blob() lists every folder when the query is bound, before the files are matched; glob() lists folder by
+    # folder while the query runs, and would miss what is compacted meanwhile.
+    # Ranges of one writer are nested or apart, so a file is covered if one that begins no later ends no earlier.
     return f"""
-        WITH sealed AS MATERIALIZED (SELECT filename AS file FROM read_blob({parquet}))
-        SELECT {names}, writer, segment, n FROM sealed JOIN read_parquet({parquet}, {options}) ON _file = file
+        WITH listed AS (
+            SELECT file, regexp_extract(parse_filename(file, true), '{layout.SPAN_NAME}',
+                                        ['writer', 'first', 'last']) AS name
+            FROM (SELECT filename AS file FROM read_blob({parquet}))
+        ), spans AS (
+            SELECT file, name.writer, name.first, coalesce(nullif(name.last, ''), name.first) AS last FROM listed
+        ), sealed AS MATERIALIZED (
+            SELECT * FROM spans QUALIFY coalesce(max(last) OVER (
+                PARTITION BY writer ORDER BY first, last DESC, file
+                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) < last, true)
+        )
+        SELECT {names}, p.writer, segment, n FROM sealed JOIN read_parquet({parquet}, {options}) p ON _file = file
         UNION ALL
-        SELECT {names}, writer, segment, n FROM ({journal})
-        WHERE writer || '-' || segment NOT IN (SELECT parse_filename(file, true) FROM sealed)
+        SELECT {names}, j.writer, segment, n FROM ({journal}) j ANTI JOIN sealed
+        ON j.writer = sealed.writer AND segment BETWEEN first AND last
+    """
+
+
+def _standing_labels() -> str:
+    """What `LabelLog.current` holds, without skips: the last act on a question that nothing supersedes."""
+    return f"""
+        SELECT {_names(Label)} FROM (
+            SELECT * FROM base.label_events
+            WHERE action <> 'retract'
+              AND label_id NOT IN (SELECT supersedes FROM base.label_events WHERE supersedes IS NOT NULL)
+            QUALIFY row_number() OVER (PARTITION BY annotator, audit_id, dimension ORDER BY n DESC) = 1
+        ) WHERE action = 'label'
     """
 
 
@@ -137,16 +168,12 @@ def _latest(record: type[Record]) -> str:
 
 
 def _glob(root: Path, *parts: str) -> str:
-    return _quoted("/".join((str(root), *parts)))
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    return quoted("/".join((str(root), *parts)))
 
 
 def stamp(root: Path) -> str:
-    """What a catalogue holds that was written for this schema and for the store at this path."""
-    return f"{FORMAT} {schema_hash()} {root}"
+    """Changes with everything that the views depend on: their SQL names every column and the store's place."""
+    return content_hash(view_statements(root))
 
 
 def _stamp_of(path: Path) -> str | None:

@@ -56,6 +56,9 @@ class Journal:
         run_id: run that the rows belong to.
         segment_bytes: size at which a segment is sealed and the next one is begun.
         segment_seconds: age at which a segment that holds rows is sealed.
+
+    Raises:
+        StoreError: the journal's folder cannot be made.
     """
 
     def __init__(
@@ -69,9 +72,6 @@ class Journal:
     ) -> None:
         self.writer = f"{study_id}.{run_id}.{new_id()[-8:]}"
         self._folder = root / layout.JOURNAL / self.writer
-        self._folder.mkdir(parents=True)
-        self._lease = Lease(self._folder)
-        layout.fsync_folder(self._folder.parent)
         self._segment_bytes = segment_bytes
         self._segment_seconds = segment_seconds
         self._segment = 0
@@ -80,12 +80,20 @@ class Journal:
         self._next_n = 1
         self._failure: StoreError | None = None
         self._closed = False
-        self._open_segment()
+        try:
+            self._folder.mkdir(parents=True)
+            self._lease = Lease(self._folder)
+            layout.fsync_folder(self._folder.parent)
+            self._open_segment()
+        except OSError as error:
+            raise StoreError(f"The journal {self._folder} cannot be made: {error.strerror}.") from None
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._thread.start()
 
     def append(self, rows: Sequence[Record]) -> Future[None]:
-        """Write `rows` in order, all or none; the future is done when they are on disk.
+        """Write `rows` in order; the future is done when all of them are on disk.
+
+        A process that dies before that may leave the first of them.
 
         Raises:
             StoreError: through the future, when the disk refuses; the journal takes nothing more after that.
@@ -170,7 +178,7 @@ class Journal:
         if self._failure is None:
             data = b"".join(line + b"\n" for lines, _ in group for line in lines)
             try:
-                self._write(data)
+                layout.write_all(self._file, data)
                 os.fdatasync(self._file)
                 self._bytes += len(data)
             except OSError as error:
@@ -196,11 +204,6 @@ class Journal:
                 f"The journal {self._folder} is no longer this process's own ({error.strerror}): it was silent "
                 "for so long that another machine took it over. Run again; nothing that was acknowledged is lost."
             )
-
-    def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._file, view) :]
 
     def _rotate_if_due(self) -> None:
         if self._failure or not self._bytes:

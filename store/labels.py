@@ -6,6 +6,7 @@ event supersedes.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -22,6 +23,7 @@ from store.lake import cut_torn_tail
 from store.records import Label, LabelAction, now
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from store.store import Store
@@ -53,25 +55,19 @@ class LabelLog:
                 f"not {annotator!r}."
             )
         self.annotator = annotator
-        path = store.root / layout.LABELS / f"{annotator}.jsonl"
+        self.path = store.root / layout.LABELS / f"{annotator}.jsonl"
         self._guard = threading.Lock()
+        self._file = self._open_locked()
         try:
-            self._file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o644)
+            layout.fsync_folder(self.path.parent)
+            cut_torn_tail(self.path)
+            self._events = read_labels(self.path)
+            self._size = os.fstat(self._file).st_size
         except OSError as error:
-            raise InputError(f"{path} cannot be written: {error.strerror}.") from None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._file)
-            raise AnnotatorBusyError(
-                f"{annotator} is labelling in another window: close it, or use another name."
-            ) from None
-        layout.fsync_folder(path.parent)
-        cut_torn_tail(path)
-        try:
-            self._events = read_events(path)
+            self.close()
+            raise InputError(f"{self.path} cannot be written: {error.strerror}.") from None
         except InputError:
-            os.close(self._file)
+            self.close()
             raise
 
     @property
@@ -98,18 +94,19 @@ class LabelLog:
         """
         with self._guard:
             line = encode_row(len(self._events) + 1, label) + b"\n"
-            start = os.lseek(self._file, 0, os.SEEK_END)
             try:
-                view = memoryview(line)
-                while view:
-                    view = view[os.write(self._file, view) :]
+                # Whatever a failed append has left, should cutting it have failed as well.
+                os.ftruncate(self._file, self._size)
+                layout.write_all(self._file, line)
                 os.fdatasync(self._file)
             except OSError as error:
-                os.ftruncate(self._file, start)
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._file, self._size)
                 raise StoreError(
                     f"The label could not be written ({error.strerror}): give it again."
                 ) from None
             self._events.append(label)
+            self._size += len(line)
 
     def undo(self) -> Label | None:
         """Retract the newest standing event; returns what was retracted, or None if nothing stands."""
@@ -136,17 +133,45 @@ class LabelLog:
         """Let the annotator's file go."""
         os.close(self._file)
 
+    def _open_locked(self) -> int:
+        while True:
+            try:
+                handle = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o644)
+            except OSError as error:
+                raise InputError(f"{self.path} cannot be written: {error.strerror}.") from None
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(handle)
+                raise AnnotatorBusyError(
+                    f"{self.annotator} is labelling in another window: close it, or use another name."
+                ) from None
+            if os.path.samestat(os.fstat(handle), os.stat(self.path)):
+                return handle
+            # A merge has put another file in this one's place since it was opened.
+            os.close(handle)
 
-def read_events(path: Path) -> list[Label]:
-    """The events of a label file, in order.
+
+def read_labels(path: Path) -> list[Label]:
+    """The events of a label file, in order; a torn last line, which was never acknowledged, is passed over.
 
     Raises:
-        InputError: a line is no label event.
+        InputError: the file cannot be read, or a line is no label event.
     """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
     events: list[Label] = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         try:
             events.append(msgspec.json.decode(line, type=_Line).label_events)
         except msgspec.DecodeError as error:
-            raise InputError(f"{path}, line {number} is no label event: {error}.") from None
+            if number < len(lines):
+                raise InputError(f"{path}, line {number} is no label event: {error}.") from None
     return events
+
+
+def encode_labels(events: Sequence[Label]) -> bytes:
+    """The content of a label file."""
+    return b"".join(encode_row(n, event) + b"\n" for n, event in enumerate(events, start=1))

@@ -1,189 +1,181 @@
-"""Sealed journal segments become Parquet.
+"""Sealed journal segments become Parquet, and small Parquet files become large ones.
 
 Each table of a segment is written to a hidden temporary name, synced and renamed; the rename is the commit, and
-from then on every reader takes the rows from Parquet (see `store.catalog`). The work may stop anywhere and be
-done again. A segment is emptied after a grace period, when no query that reads it can still be running, but its
-name stays for a day: a query that has just listed the name must be able to open it, and one that has the file
-open to read it to its end.
+from then on every reader takes the rows from Parquet (see `store.catalog`). A mark with counts and hashes follows
+when all tables are there. The work may stop anywhere and be done again.
 """
 
 from __future__ import annotations
 
-import fcntl
+import hashlib
 import os
-import time
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from store import layout
-from store.ids import new_id
+from store import layout, manifest
+from store.errors import StoreError
 from store.lease import take_over, writer_lives
+from store.merge import merge_writer
+from store.parquet import connect, quoted, row_order, segment_rows, write_parquet
 from store.records import TABLES, Record
-from store.schema import columns, struct_type
+from store.vacuum import GRACE_S, remove_old
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     import duckdb
-
-GRACE_S = 120.0
-_RETIRE_S = 86_400.0
-_ROW_GROUP = 16_384
 
 
 class Compacted(msgspec.Struct, frozen=True):
     """What one pass of `compact` did."""
 
-    segments: int
-    rows: int
-    torn: int
+    segments: int = 0
+    rows: int = 0
+    torn: int = 0
     """Segments whose last, never acknowledged line was cut."""
+    merged: int = 0
+    """Ranges of small files that became one."""
+    damaged: list[str] = []
+    """Why a segment or a range could not be converted, a sentence each; its rows stay where they are."""
 
 
 def compact(root: Path, *, grace_s: float = GRACE_S) -> Compacted:
-    """Turn every sealed segment into Parquet, and empty segments whose grace period is over.
+    """Turn every sealed segment into Parquet, merge small files, and remove what is no longer needed.
 
     Only one process at a time does this for a store; a second one returns at once.
+
+    Raises:
+        StoreError: the disk refused; nothing is lost, and the next pass goes on.
     """
-    lock = os.open(root / layout.LAKE / ".compact.lock", os.O_CREAT | os.O_RDWR, 0o644)
+    import duckdb
+
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return _compact(root, grace_s)
-    except BlockingIOError:
-        return Compacted(0, 0, 0)
-    finally:
-        os.close(lock)
+        with layout.lake_lock(root) as held:
+            if not held:
+                return Compacted()
+            with connect(root) as con:
+                done = _compact(con, root)
+            remove_old(root, grace_s)
+            return done
+    except (OSError, duckdb.Error) as error:
+        raise StoreError(f"The Parquet files of {root} cannot be written: {error}") from None
 
 
-def _compact(root: Path, grace_s: float) -> Compacted:
-    segments = rows = torn = 0
-    con: duckdb.DuckDBPyConnection | None = None
-    for segment in sealed_segments(root):
-        done = segment.with_suffix(".done")
-        if not done.exists():
+def _compact(con: duckdb.DuckDBPyConnection, root: Path) -> Compacted:
+    segments = rows = torn = merged = 0
+    damaged: list[str] = []
+    for folder in layout.writer_folders(root):
+        sealed, alive = sealed_segments(folder)
+        held = manifest.outermost(manifest.spans(root, folder.name))
+        for segment in sealed:
+            span = layout.segment_span(segment)
+            if any(other.holds(span) for other in held):
+                continue
             torn += cut_torn_tail(segment)
-            con = con or _connect()
-            rows += _convert(con, root, segment)
-            segments += 1
-            layout.replace_file(done, b"")
-            continue
-        age = time.time() - done.stat().st_mtime
-        if age >= grace_s and segment.stat().st_size:
-            layout.replace_file(segment, b"")
-        elif age >= max(grace_s, _RETIRE_S):
-            segment.unlink()
-            done.unlink()
-    if con:
-        con.close()
-    return Compacted(segments, rows, torn)
+            try:
+                rows += _convert(con, root, segment)
+                segments += 1
+            except StoreError as error:
+                damaged.append(str(error))
+        try:
+            merged += merge_writer(con, root, folder.name, alive=alive)
+        except StoreError as error:
+            damaged.append(str(error))
+    return Compacted(segments, rows, torn, merged, damaged)
 
 
-def sealed_segments(root: Path) -> Iterator[Path]:
-    """Segments that will not grow: a newer one exists, or their writer is gone."""
-    for folder in sorted((root / layout.JOURNAL).iterdir()):
-        if folder.name.count(".") != 2:
-            continue
-        # Listed before the lock is looked at: a writer has its lock before its first segment.
-        segments = sorted(folder.glob("*.jsonl"))
-        if segments and writer_lives(folder):
-            segments.pop()
-        elif segments:
-            take_over(folder)
-        yield from segments
+def sealed_segments(folder: Path) -> tuple[list[Path], bool]:
+    """Segments of one writer that will not grow - a newer one exists, or the writer is gone - and whether it lives.
+
+    A writer that is gone is kept from coming back, so that its last segment stays as it is.
+    """
+    # In this order: a writer has its lock before its first segment, so one that begins in between has none yet.
+    segments = sorted(folder.glob("*.jsonl"))
+    alive = writer_lives(folder)
+    if segments and not alive:
+        take_over(folder)
+    return (segments[:-1] if alive else segments), alive
 
 
 def cut_torn_tail(segment: Path) -> bool:
-    """Move what follows the last newline aside, to `<segment>.torn`; it was never acknowledged."""
+    """Move what follows the last newline aside, to `<segment>.torn`; it was never acknowledged.
+
+    Only the newline may be missing. Readers have seen that row, so it stays.
+    """
+    end = whole_lines_end(segment)
     with segment.open("r+b") as handle:
-        size = handle.seek(0, os.SEEK_END)
-        end = size
+        if end == handle.seek(0, os.SEEK_END):
+            return False
+        handle.seek(end)
+        tail = handle.read()
+        whole = _is_json(tail)
+        if whole:
+            handle.write(b"\n")
+            handle.flush()
+        else:
+            layout.replace_file(segment.with_suffix(".torn"), tail)
+            handle.truncate(end)
+        os.fsync(handle.fileno())
+    return not whole
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return False
+    return True
+
+
+def whole_lines_end(segment: Path) -> int:
+    """Where the last whole line of a file ends."""
+    with segment.open("rb") as handle:
+        end = handle.seek(0, os.SEEK_END)
         while end > 0:
             start = max(end - 65_536, 0)
             handle.seek(start)
             newline = handle.read(end - start).rfind(b"\n")
             if newline >= 0:
-                end = start + newline + 1
-                break
+                return start + newline + 1
             end = start
-        if end == size:
-            return False
-        handle.seek(end)
-        layout.replace_file(segment.with_suffix(".torn"), handle.read())
-        handle.truncate(end)
-        os.fsync(handle.fileno())
-    return True
-
-
-def write_empty_tables(root: Path) -> None:
-    """Give every table one file without rows, so that its columns are known before its first row."""
-    con = _connect()
-    for record in TABLES:
-        target = layout.parquet_path(root, record.table, "none.none.none", "000000")
-        if not target.exists():
-            shape = ", ".join(f'NULL::{c.sql_type} AS "{c.name}"' for c in columns(record))
-            tail = "NULL::VARCHAR AS writer, NULL::VARCHAR AS segment, NULL::BIGINT AS n"
-            _copy(con, f"SELECT {shape}, {tail} LIMIT 0", target)
-    con.close()
-
-
-def segment_rows(record: type[Record], files: str, *, tolerant: bool) -> str:
-    """SQL for the rows of one table in journal files; `files` is an SQL expression.
-
-    `tolerant` passes over a line that is still being written.
-    """
-    shape = f"{{'n': 'BIGINT', '{record.table}': '{struct_type(record)}'}}"
-    options = f"format='newline_delimited', filename=true, ignore_errors={str(tolerant).lower()}"
-    names = ", ".join(f'r."{c.name}" AS "{c.name}"' for c in columns(record))
-    return (
-        f"SELECT {names}, parse_filename(parse_path(filename)[-2]) AS writer, "
-        "parse_filename(filename, true) AS segment, n "
-        f"FROM read_json({files}, columns={shape}, {options}) AS j(n, r, filename) "
-        "WHERE r IS NOT NULL"
-    )
-
-
-def _connect() -> duckdb.DuckDBPyConnection:
-    import duckdb
-
-    return duckdb.connect(config={"threads": 1, "memory_limit": "1GB", "autoinstall_known_extensions": False})
+    return 0
 
 
 def _convert(con: duckdb.DuckDBPyConnection, root: Path, segment: Path) -> int:
-    writer = segment.parent.name
-    total = 0
-    if segment.stat().st_size == 0:
-        return 0
-    for record in TABLES:
-        target = layout.parquet_path(root, record.table, writer, segment.stem)
-        rows = segment_rows(record, _quoted(str(segment)), tolerant=False)
-        if target.exists():
-            continue
-        count = con.execute(f"SELECT count(*) FROM ({rows})").fetchall()[0][0]
-        if count:
-            names = {c.name for c in columns(record)}
-            order = "audit_id, seq" if {"audit_id", "seq"} <= names else "n"
-            _copy(con, f"{rows} ORDER BY {order}", target)
-            total += count
-    return total
+    import duckdb
+
+    span = layout.segment_span(segment)
+    content = segment.read_bytes()
+    if not content and any(layout.parquet_path(root, t.table, span).exists() for t in TABLES):
+        raise StoreError(f"The manifest of {span} is gone: run `cc-tui check --repair`.")
+    tables: dict[str, manifest.TableFile] = {}
+    try:
+        for record, count in _table_rows(con, segment) if content else ():
+            query = f"{segment_rows(record, quoted(segment), tolerant=False)} ORDER BY {row_order(record)}"
+            target = layout.parquet_path(root, record.table, span)
+            write_parquet(con, query, target, rows=count)
+            tables[record.table] = manifest.describe_file(target, count)
+    except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
+        raise StoreError(_unreadable(segment, str(error).splitlines()[0])) from None
+    rows = sum(file.rows for file in tables.values())
+    lines = content.count(b"\n")
+    if rows != lines:
+        raise StoreError(_unreadable(segment, f"{lines} lines hold {rows} rows"))
+    described = manifest.Segment(segment.stem, rows, hashlib.sha256(content).hexdigest())
+    manifest.write_mark(root, span, manifest.Mark([described], tables))
+    return rows
 
 
-def _copy(con: duckdb.DuckDBPyConnection, query: str, target: Path) -> None:
-    for folder in (target.parents[1], target.parent):
-        if not folder.is_dir():
-            folder.mkdir(parents=True)
-            layout.fsync_folder(folder.parent)
-    temporary = target.with_name(f".{target.name}.{new_id()}.tmp")
-    con.execute(
-        f"COPY ({query}) TO {_quoted(str(temporary))} "
-        f"(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 3, ROW_GROUP_SIZE {_ROW_GROUP})"
-    )
-    with temporary.open("rb") as handle:
-        os.fsync(handle.fileno())
-    temporary.rename(target)
-    layout.fsync_folder(target.parent)
+def _table_rows(con: duckdb.DuckDBPyConnection, segment: Path) -> list[tuple[type[Record], int]]:
+    """The tables that have rows in a segment, and how many."""
+    shape = ", ".join(f"'{record.table}': 'JSON'" for record in TABLES)
+    counts = ", ".join(f"count({record.table})" for record in TABLES)
+    [row] = con.execute(
+        f"SELECT {counts} FROM read_json({quoted(segment)}, columns={{{shape}}}, format='newline_delimited')"
+    ).fetchall()
+    return [(record, count) for record, count in zip(TABLES, row, strict=True) if count]
 
 
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _unreadable(segment: Path, why: str) -> str:
+    return f"{segment} has lines that cannot be read and stays as it is ({why}): run `cc-tui check`."

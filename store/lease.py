@@ -58,7 +58,8 @@ def writer_lives(folder: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Shared, so that two who ask at once do not take each other for the writer.
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         if os.pread(handle, 200, 0) == _place(handle):
             return False
         return _file_system_time(folder.parent) - os.fstat(handle).st_mtime < STALE_S

@@ -12,7 +12,6 @@ What is up is known from the bucket's listing alone, so a transfer may stop anyw
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import itertools
 import os
@@ -23,12 +22,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from store import layout
+from store import layout, manifest
 from store.bucket import Bucket
 from store.errors import CcTuiError, InputError, StoreError
 from store.ids import new_id
-from store.labels import AnnotatorBusyError, LabelLog, read_events
+from store.label_merge import merge_labels
+from store.labels import AnnotatorBusyError
 from store.lake import compact
+from store.layout import Span
 from store.store import Store
 
 if TYPE_CHECKING:
@@ -74,10 +75,10 @@ class Mirror:
         """
         with self._bucket.sentences(InputError):
             there = self._bucket.sizes()
-            if layout.MANIFEST not in there:
+            if layout.STORE_FILE not in there:
                 return Moved()
             Store.create(self.root)
-            self._bucket.get(layout.MANIFEST, self.root / layout.MANIFEST)
+            self._bucket.get(layout.STORE_FILE, self.root / layout.STORE_FILE)
             Store.open(self.root)
             known = self._known()
             files = [key for key in there if key.startswith(f"{layout.LAKE}/") and key not in known]
@@ -134,14 +135,15 @@ class Mirror:
             ) from None
 
     def _finished(self) -> dict[str, Path]:
-        """Files that will not change any more, by their keys."""
+        """Files that will not change any more and that no larger one stands for, by their keys."""
         lake = self.root / layout.LAKE
-        with (lake / ".compact.lock").open("ab") as lock:
-            # A compactor at work has written an audit's row and not yet its messages.
-            fcntl.flock(lock, fcntl.LOCK_SH)
-            found = [path for path in lake.rglob("*") if path.is_file() and not path.name.startswith(".")]
-        found.append(self.root / layout.MANIFEST)
-        return {path.relative_to(self.root).as_posix(): path for path in found if _size(path)}
+        # A compactor at work has written an audit's row and not yet its messages.
+        with layout.lake_lock(self.root, wait=True):
+            done = set(manifest.outermost(manifest.spans(self.root)))
+            found = [path for path in lake.glob("*/*/*/*.parquet") if Span.of(path) in done]
+        found += [layout.mark_path(self.root, span) for span in done]
+        found.append(self.root / layout.STORE_FILE)
+        return {path.relative_to(self.root).as_posix(): path for path in found}
 
     def _labels(self) -> dict[str, Path]:
         found = (self.root / layout.LABELS).glob("[!_.]*.jsonl")
@@ -158,16 +160,11 @@ class Mirror:
 
     def _take_labels(self) -> None:
         """Add the labels that were given on other machines to each annotator's own file."""
-        for path in sorted((self._side / layout.LABELS).glob("*~*.jsonl")):
-            try:
-                log = LabelLog(Store(self.root), path.name.partition("~")[0])
-            except AnnotatorBusyError:
-                continue  # who labels here right now gets them the next time
-            with contextlib.closing(log):
-                have = {event.label_id for event in log.events}
-                for event in read_events(path):
-                    if event.label_id not in have:
-                        log.append(event)
+        found = sorted((self._side / layout.LABELS).glob("*~*.jsonl"))
+        for _, files in itertools.groupby(found, key=lambda path: path.name.partition("~")[0]):
+            # Who labels here right now gets them the next time.
+            with contextlib.suppress(AnnotatorBusyError):
+                merge_labels(Store(self.root), list(files))
 
     def _send(self, path: Path, key: str) -> int:
         try:
@@ -212,7 +209,7 @@ def open_store(place: str | Path) -> Store:
         return Store.open(place)
     mirror = Mirror(str(place))
     mirror.pull()
-    if not (mirror.root / layout.MANIFEST).exists():
+    if not (mirror.root / layout.STORE_FILE).exists():
         raise InputError(f"There is no store at {place}: run `cc-tui run STUDY.toml --store` with this URL.")
     return Store.open(mirror.root)
 

@@ -47,6 +47,11 @@ class Question(msgspec.Struct, frozen=True):
     counts: list[str]
     does_not_count: list[str]
     rubric_hash: str
+    statement_hash: str
+
+    def hash_of(self, kind: str) -> str:
+        """Hash of what is asked, equal to that of a judge who is asked the same."""
+        return self.rubric_hash if kind == "rubric" else self.statement_hash
 
 
 _FRAME = f"""
@@ -82,7 +87,8 @@ def draw_queue(reader: Reader, annotator: str, size: int, seed: int) -> list[Que
     from_disputed = min(len(disputed), max(size // 2, size - len(rest)))
     from_rest = min(len(rest), size - from_disputed)
     draw = random.Random(seed)
-    name = f"half-disputed-{size}-{seed}"
+    # A queue drawn from more transcripts is another queue: its probabilities differ.
+    name = f"half-disputed-{size}-{seed}-{content_hash([list(row.values()) for row in frame])[:6]}"
     items = [
         QueueItem(
             audit_id=row["audit_id"],
@@ -116,6 +122,7 @@ def questions(reader: Reader, study_id: str | None = None) -> dict[str, Question
             counts=preference["rubric"]["counts"],
             does_not_count=preference["rubric"]["does_not_count"],
             rubric_hash=content_hash(preference["rubric"]),
+            statement_hash=content_hash(preference["statement"]),
         )
         for preference in msgspec.json.decode(found[0]["p"])
     }

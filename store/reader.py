@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from store.catalog import stamp
+from store.catalog import stamp, view_statements
 from store.errors import QueryError, StoreError
 
 if TYPE_CHECKING:
@@ -51,7 +51,14 @@ class Reader:
     def _attach(self, store: Store) -> None:
         # Another machine may see the same folder under another path, and then writes the catalogue for that.
         for _ in range(_ATTEMPTS):
-            self._con.execute(f"ATTACH {_quoted(store.catalog())} AS store (READ_ONLY)")
+            try:
+                catalog = store.catalog()
+            except StoreError:
+                # Who may only read the folder has the same views in memory.
+                for statement in ("ATTACH ':memory:' AS store", "USE store", *view_statements(store.root)):
+                    self._con.execute(statement)
+                return
+            self._con.execute(f"ATTACH {_quoted(catalog)} AS store (READ_ONLY)")
             found = self._con.execute("SELECT stamp FROM store.store_version").fetchall()
             if found == [(stamp(store.root),)]:
                 return

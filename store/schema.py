@@ -15,7 +15,7 @@ from store import records
 from store.ids import content_hash
 from store.records import TABLES, Record
 
-FORMAT = 1
+FORMAT = 2
 """Version of the store's layout and columns."""
 
 _SQL_TYPES = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN", datetime: "TIMESTAMP"}

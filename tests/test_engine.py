@@ -131,6 +131,15 @@ async def test_a_study_has_one_runner_at_a_time(tmp_path: Path) -> None:
     assert live_runs(Store.open(path)) == []
 
 
+async def test_a_run_is_found_also_where_a_killed_one_has_left_a_longer_note(tmp_path: Path) -> None:
+    study, path = load_study(small_study(tmp_path)), tmp_path / "store"
+    note = Store.create(path).root / "journal" / f".{study.study_id}.lock"
+    note.write_text('{"run_id":"' + "x" * 200 + '","socket":"gone","pid":1}')
+    async with open_engine(study, path, FAST) as engine:
+        assert [run.run_id for run in live_runs(Store.open(path))] == [engine.run_id]
+        await engine.run()
+
+
 async def test_the_budget_starts_nothing_more_and_ends_cleanly(tmp_path: Path) -> None:
     study, store = small_study(tmp_path), tmp_path / "store"
     run = await run_study(study, store, Options(speed=8.0, max_cost=0.005))

@@ -43,11 +43,14 @@ def output(process: subprocess.Popen[str]) -> list[list[float]]:
 
 
 WRITER = """
-    import sys, time
+    import fcntl, os, sys, time
     from store.store import Store
     from tests.store_rows import event
     study = sys.argv[2]
     journal = Store.open(sys.argv[1]).journal(study, "run", segment_bytes=4_000)
+    if sys.argv[3] == "unlocked":
+        fcntl.flock(journal._lease._handle, fcntl.LOCK_UN)
+        os.pwrite(journal._lease._handle, b"another kernel, another mount", 0)
     n = 0
     while n < 240:
         journal.append([event(n + i, study) for i in range(10)]).result()
@@ -78,11 +81,8 @@ COMPACTOR = """
     import os, sys, time
     from pathlib import Path
     from store.lake import compact
-    root, unlocked = Path(sys.argv[1]), sys.argv[3] == "unlocked"
     while not os.path.exists(sys.argv[2]):
-        if unlocked:
-            (root / "lake" / ".compact.lock").unlink(missing_ok=True)
-        compact(root)
+        compact(Path(sys.argv[1]))
         time.sleep(0.2)
 """
 
@@ -95,8 +95,8 @@ def test_many_write_read_and_compact_one_folder_by_two_paths(
     other.symlink_to(store.root)
     end = tmp_path / "end"
     readers = [python(READER, path, end) for path in (store.root, other)]
-    compactors = [python(COMPACTOR, path, end, locks) for path in (store.root, other)]
-    writers = [python(WRITER, (store.root, other)[i % 2], f"s{i}") for i in range(4)]
+    compactors = [python(COMPACTOR, path, end) for path in (store.root, other)]
+    writers = [python(WRITER, (store.root, other)[i % 2], f"s{i}", locks) for i in range(4)]
     acknowledged = [output(writer) for writer in writers]
     end.touch()
     queries = [row for reader in readers for row in output(reader)]

@@ -18,6 +18,7 @@ from store import schema
 from store.errors import InputError, QueryError, StoreError
 from store.lake import compact
 from store.lease import writer_lives
+from store.manifest import outermost, spans
 from store.reader import Reader
 from store.records import TABLES
 from store.store import Store
@@ -109,20 +110,24 @@ def test_hostile_text_and_odd_values_come_back_as_they_were(store: Store) -> Non
     reader.close()
 
 
-def test_readers_see_every_row_once_while_segments_are_compacted(store: Store) -> None:
+def test_readers_see_every_row_once_while_segments_are_compacted_and_files_merged(store: Store) -> None:
     writer = python(
         """
         import sys, threading, time
+        from store import vacuum
         from store.lake import compact
         from store.store import Store
         from tests.store_rows import event
+        vacuum.PARQUET_GRACES = 1
         store = Store.open(sys.argv[1])
         journal = store.journal("study", "run", segment_bytes=20_000)
         end = time.monotonic() + 4
+        merged = 0
 
         def compacting():
+            global merged
             while time.monotonic() < end:
-                compact(store.root, grace_s=1.0)
+                merged += compact(store.root, grace_s=1.0).merged
 
         thread = threading.Thread(target=compacting)
         thread.start()
@@ -132,7 +137,7 @@ def test_readers_see_every_row_once_while_segments_are_compacted(store: Store) -
             n += 20
         thread.join()
         journal.close()
-        print(n)
+        print(n, merged)
         """,
         store.root,
     )
@@ -145,10 +150,13 @@ def test_readers_see_every_row_once_while_segments_are_compacted(store: Store) -
         seen = rows
         queries += 1
     assert writer.stdout
-    written = int(writer.stdout.read())
+    written, merged = map(int, writer.stdout.read().split())
     assert queries > 10
+    assert merged > 2
     assert count(store) == (written, written, written)
-    assert len(list((store.root / "lake" / "events").rglob("*.parquet"))) > 10
+    compact(store.root)
+    assert count(store) == (written, written, written)
+    assert len(outermost(spans(store.root))) == 1
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -179,12 +187,37 @@ def test_a_torn_last_line_is_kept_out_and_put_aside(store: Store) -> None:
     assert segment.with_suffix(".torn").read_bytes().startswith(b'{"n":3')
 
 
+def test_a_last_line_that_lacks_only_its_newline_stays_where_readers_have_seen_it(store: Store) -> None:
+    journal = store.journal(STUDY, RUN)
+    journal.append([event(1), event(2)]).result(timeout=5)
+    journal.close()
+    [segment] = (store.root / "journal" / journal.writer).glob("*.jsonl")
+    segment.write_bytes(segment.read_bytes().removesuffix(b"\n"))
+    assert count(store) == (2, 2, 2)
+    assert compact(store.root).torn == 0
+    assert count(store) == (2, 2, 2)
+
+
+def test_a_store_whose_maker_died_is_made_by_the_next_one(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    store = Store.create(root)
+    (root / "store.json").rename(root / ".store.json.4711.tmp")
+    assert count(Store.create(root)) == count(store) == (0, 0, 0)
+
+
+def test_a_journal_that_cannot_be_made_says_so(store: Store) -> None:
+    (store.root / "journal").rename(store.root / "gone")
+    (store.root / "journal").touch()
+    with pytest.raises(StoreError, match="cannot be made"):
+        store.journal(STUDY, RUN)
+
+
 def test_compaction_that_died_before_its_mark_is_done_again_without_doubling(store: Store) -> None:
     journal = store.journal(STUDY, RUN)
     journal.append([event(1), message(2, "x")]).result(timeout=5)
     journal.close()
     compact(store.root)
-    [mark] = (store.root / "journal" / journal.writer).glob("*.done")
+    [mark] = (store.root / "lake" / "_manifest").glob("*.json")
     mark.unlink()
     [parquet] = (store.root / "lake" / "messages").rglob(f"{journal.writer}*.parquet")
     parquet.unlink()
@@ -351,7 +384,7 @@ def test_opening_what_is_no_store_says_what_to_do(tmp_path: Path) -> None:
 
 def test_a_store_of_another_version_is_refused_and_left_alone(store: Store) -> None:
     manifest = store.root / "store.json"
-    manifest.write_text(manifest.read_text().replace('"format":1', '"format":99'))
+    manifest.write_text(manifest.read_text().replace(f'"format":{schema.FORMAT}', '"format":99'))
     before = manifest.read_bytes()
     for opening in (Store.open, Store.create):
         with pytest.raises(InputError, match=r"store\.json: this store has format 99"):
@@ -387,3 +420,35 @@ def test_text_for_a_terminal_has_no_control_left() -> None:
     assert shown == "a\\x1b[31mred\\x9b1m \\u202eback \\x07 end\nnext\tcell"
     assert one_line(hostile, 9) == "a\\x1b[31…"
     assert one_line("x" * 50_000, 5) == "xxxx…"
+
+
+def test_a_store_whose_catalogue_cannot_be_written_is_read_with_the_same_views(store: Store) -> None:
+    journal = store.journal(STUDY, "run")
+    journal.append([event(i) for i in range(3)]).result(timeout=5)
+    journal.close()
+    (store.root / "catalog.duckdb").mkdir()
+    with pytest.raises(StoreError, match="catalogue"):
+        store.catalog()
+    reader = Reader(store)
+    assert reader.rows("SELECT count(*) AS n FROM events") == [{"n": 3}]
+    assert reader.rows("SELECT count(*) AS n FROM base.audits") == [{"n": 0}]
+    with pytest.raises(QueryError):
+        reader.rows("DROP VIEW events")
+    with pytest.raises(QueryError):
+        reader.rows("SELECT * FROM read_text('/etc/hostname')")
+    reader.close()
+    assert not [path.name for path in store.root.iterdir() if path.name.endswith(".tmp")]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("a[1]", r"may not hold any of"), ("w*", r"may not hold any of"), ("\udcff", "not UTF-8")],
+)
+def test_a_path_that_duckdb_cannot_take_is_refused_in_one_sentence(
+    tmp_path: Path, store: Store, name: str, says: str
+) -> None:
+    moved = store.root.rename(tmp_path / name)
+    for use in (Store.open, Store.create):
+        with pytest.raises(InputError, match=says) as refused:
+            use(moved)
+        assert str(refused.value).isprintable()

@@ -46,7 +46,7 @@ def line(text: str) -> int:
             "choose from single_turn, self_report, behavioral",
         ),
         ("samples = 4", 'samples = "four"', "samples", "expected `int`, got `str`"),
-        ("samples = 4", "samples = 0", "samples", "`samples` must be at least 1"),
+        ("samples = 4", "samples = 0", "samples", "expected `int` >= 1"),
         ("concurrency =", "concurency =", "name", "unknown field `concurency`"),
         (
             'name = "conscious-2"',

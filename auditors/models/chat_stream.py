@@ -52,6 +52,9 @@ class _Delta(msgspec.Struct):
     tool_calls: list[_ToolCall] | None = None
 
 
+_MOST_TOKENS = 1_000_000_000
+
+
 class _Choice(msgspec.Struct):
     delta: _Delta | None = None
     finish_reason: str | None = None
@@ -218,8 +221,13 @@ def _event_failure(error: object) -> Failure:
 def _usage(usage: _Usage) -> Usage:
     prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
     return Usage(
-        input=usage.prompt_tokens,
-        output=usage.completion_tokens,
-        cached=prompt.cached_tokens if prompt else None,
-        reasoning=completion.reasoning_tokens if completion else None,
+        input=_count(usage.prompt_tokens),
+        output=_count(usage.completion_tokens),
+        cached=_count(prompt.cached_tokens if prompt else None),
+        reasoning=_count(completion.reasoning_tokens if completion else None),
     )
+
+
+def _count(tokens: int | None) -> int | None:
+    """A number of tokens, or None for one that cannot be."""
+    return tokens if tokens is not None and 0 <= tokens <= _MOST_TOKENS else None

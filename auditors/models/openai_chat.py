@@ -13,7 +13,18 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from auditors.models.base import ChatMessage, Delta, ErrorKind, Request, Response, Role
+from auditors.models.base import (
+    ChatMessage,
+    Delta,
+    ErrorKind,
+    ReasoningDelta,
+    Request,
+    Response,
+    Role,
+    TextDelta,
+    ToolCall,
+    ToolCallDelta,
+)
 from auditors.models.chat_stream import Answer, events
 from auditors.models.failure import Failure, StreamError, backoff, classify, rejected
 from store.text import storable
@@ -24,6 +35,7 @@ if TYPE_CHECKING:
     import httpx2
 
 _OPENAI_HOST = "api.openai.com"
+_BLOT = "[key]"
 _LIMITS = ("max_tokens", "max_completion_tokens")
 _SETTINGS = ("temperature", "seed", *_LIMITS)
 
@@ -131,7 +143,7 @@ class OpenAIChatModel:
             try:
                 async with contextlib.aclosing(self._attempt(create, arguments, request, retries)) as parts:
                     async for part in parts:
-                        yield part
+                        yield _without(part, self._api_key)
                 return
             except (StreamError, openai.OpenAIError, httpx2.HTTPError) as error:
                 # Nothing is raised in here: an SDK error as `__context__` would carry the request and its key.
@@ -265,3 +277,26 @@ def _wire_message(message: ChatMessage) -> dict[str, Any]:
             for call in message.tool_calls
         ]
     return wire
+
+
+def _without(part: Delta | Response, secret: str) -> Delta | Response:
+    """`part` with the key blotted out, should a server echo it in its answer."""
+    if not secret:
+        return part
+    match part:
+        case TextDelta(text) | ReasoningDelta(text):
+            return type(part)(text.replace(secret, _BLOT)) if secret in text else part
+        case ToolCallDelta():
+            return part
+        case Response(message):
+            calls = tuple(
+                ToolCall(c.id, c.name.replace(secret, _BLOT), c.arguments.replace(secret, _BLOT))
+                for c in message.tool_calls
+            )
+            clean = msgspec.structs.replace(
+                message,
+                text=message.text.replace(secret, _BLOT),
+                reasoning=message.reasoning.replace(secret, _BLOT),
+                tool_calls=calls,
+            )
+            return msgspec.structs.replace(part, message=clean, model=part.model.replace(secret, _BLOT))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from auditors.models.base import Model
 
 _CHECK_SECONDS = 3.0
+_LONGEST_URL = 500
 
 
 class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -146,7 +147,7 @@ class Models:
                 status = (await http.get(url, headers=headers)).status_code
         except TimeoutError:
             trouble = f"no answer in {_CHECK_SECONDS:g} s"
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
             trouble = str(error) or type(error).__name__
         if trouble:
             raise InputError(
@@ -189,13 +190,21 @@ def _status(name: str, form: str, key_env: str, note: str) -> ProviderStatus:
 def _base_url(name: str, endpoint: Endpoint) -> str:
     try:
         url = urlsplit(endpoint.base_url)
-        usable = url.scheme in ("http", "https") and url.hostname and url.port != 0 and "@" not in url.netloc
+        usable = (
+            url.scheme in ("http", "https")
+            and url.hostname
+            and url.port != 0
+            and "@" not in url.netloc
+            and not (url.query or url.fragment)
+            and len(endpoint.base_url) < _LONGEST_URL
+            and endpoint.base_url.isprintable()
+        )
     except ValueError:
         usable = False
     if not usable:
         raise InputError(
             f"The base_url of endpoint {name!r} must look like http://host:port/v1, "
-            "without user name or password."
+            "without user name, password or anything behind the path."
         )
     return endpoint.base_url.rstrip("/")
 

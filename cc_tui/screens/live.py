@@ -14,12 +14,14 @@ from auditors.feed import Card, CardState, Focus, SetPaused, Stop
 from cc_tui.keymap import bindings
 from cc_tui.screens.base import AppScreen
 from cc_tui.screens.dialogs import Choice
+from cc_tui.state.blocks import transcript_blocks
 from cc_tui.state.format import count, money
 from cc_tui.state.status import MODES, mark_of_card
 from cc_tui.widgets.bars import RunBar
 from cc_tui.widgets.conversation import Conversation
 from cc_tui.widgets.line_table import Column, LineTable
 from store.text import one_line
+from store.transcripts import load_transcript
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -135,8 +137,22 @@ class LiveScreen(AppScreen):
     def focus_audit(self, event: LineTable.Moved) -> None:
         """Ask for the conversation of the audit under the cursor."""
         self._touring = self._touring and not event.by_hand
-        self.services.live.focus_on(event.key)
-        self.services.send(Focus(event.key))
+        live = self.services.live
+        live.focus_on(event.key)
+        card = live.cards.get(event.key)
+        if card is not None and card.state is CardState.DONE:
+            # The engine lets finished conversations go after a while; the store has them all.
+            self.services.send(Focus(None))
+            self.work("recorded", self._read, event.key)
+        else:
+            self.services.send(Focus(event.key))
+        self.flush()
+
+    async def _read(self, audit_id: str) -> None:
+        transcript = await self.services.ask(lambda reader: load_transcript(reader, audit_id))
+        self.services.live.show_recorded(
+            audit_id, transcript_blocks(transcript.messages, transcript.final_view)
+        )
         self.flush()
 
     @on(LineTable.Entered)

@@ -93,7 +93,7 @@ class Session:
             queue=item.queue,
             stratum=item.stratum,
             inclusion_prob=item.inclusion_prob,
-            rubric_hash=question.rubric_hash if question else "",
+            rubric_hash=question.hash_of(item.kind) if question else "",
             supersedes=None,
             created_at=now(),
             simulated=simulated,

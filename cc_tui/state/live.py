@@ -84,6 +84,13 @@ class LiveState:
         self.draft_author, self.draft = "", ""
         self.talk_version += 1
 
+    def show_recorded(self, audit_id: str, blocks: list[Block]) -> None:
+        """Take a finished conversation as the store has it, unless another audit has come into focus."""
+        if audit_id == self.focus:
+            self.thread = Thread(blocks)
+            self.draft_author, self.draft = "", ""
+            self.talk_version += 1
+
     def lose(self, reason: str) -> None:
         """The feed broke off before the run said that it ended."""
         if self.ended is None:
