@@ -25,7 +25,7 @@ from store.store import Store
 from tests.store_rows import event, label, message
 from tests.studies import ROOT, assert_whole, one, query, small_study
 
-moto_server = pytest.importorskip("moto.server", reason="the loopback S3 server needs moto[server]")
+moto_server = pytest.importorskip("moto.server", reason="needs `pip install --group object-store`")
 SECRET = "wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY"
 _numbers = itertools.count(1)
 
