@@ -27,6 +27,7 @@ from auditors.models.registry import Models
 from auditors.study import load_study
 from store.errors import CcTuiError, InputError, StoreError
 from store.layout import JOURNAL
+from store.mirror import Mirror, is_url
 from store.store import Store
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     study_file: str
     store: str
+    """A folder or a URL."""
     options: Options
     seed: int | None = None
     """Seed in place of the study file's own."""
@@ -55,12 +57,19 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextlib.asynccontextmanager
 async def open_engine(
-    study: Study, store_path: Path, options: Options, *, check: bool = True
+    study: Study, store_place: Path | str, options: Options, *, check: bool = True
 ) -> AsyncGenerator[Engine]:
     """An engine whose models can be reached, with its feed open; the store is made only after the check.
 
+    Args:
+        study: what is run.
+        store_place: a folder, or the URL of an object store, to which all is sent as it is written.
+        options: of this execution.
+        check: ask every model's endpoint whether it can be reached.
+
     Raises:
         InputError: a model or the cluster cannot be reached, or the store cannot be opened.
+        StoreError: at the end, not everything could be sent to the object store.
     """
     speed = math.inf if options.speed is None else options.speed
     async with contextlib.AsyncExitStack() as closing:
@@ -71,11 +80,18 @@ async def open_engine(
                 await (models.check(spec) if check else asyncio.to_thread(models.get, spec))
             except InputError as error:
                 study.refuse(str(error), place)
+        mirror = Mirror(str(store_place)) if is_url(store_place) else None
         fleet = None
         if options.on is not None:
+            if mirror:
+                raise InputError(
+                    "--on needs a store in a folder that every machine sees, not in an object store."
+                )
             fleet = await Fleet.connect(options.on)
             closing.callback(fleet.disconnect)
-        store = await asyncio.to_thread(Store.create, store_path)
+        if mirror:
+            await asyncio.to_thread(mirror.pull)
+        store = await asyncio.to_thread(Store.create, mirror.root if mirror else store_place)
         engine = await asyncio.to_thread(Engine, store, study, models, options, fleet)
         socket = _socket_path(engine.run_id)
         closing.callback(socket.unlink, missing_ok=True)
@@ -85,6 +101,9 @@ async def open_engine(
         closing.callback(server.close)
         os.chmod(socket, 0o600)
         engine.announce(socket)
+        if mirror:
+            mirror.start()
+            closing.push_async_callback(asyncio.to_thread, mirror.finish)
         yield engine
 
 
@@ -157,7 +176,7 @@ def stop_on_signals(engine: Engine) -> None:
 
 
 async def _serve(job: Job) -> Run:
-    async with open_engine(job.study(), Path(job.store), job.options) as engine:
+    async with open_engine(job.study(), job.store, job.options) as engine:
         stop_on_signals(engine)
         running = asyncio.create_task(engine.run())
         sys.stdout.write(f"{_socket_path(engine.run_id)}\n")

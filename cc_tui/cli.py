@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-DEFAULT_STORE = Path("cc-data")
+DEFAULT_STORE = "cc-data"
 _DEMO_SPEED = 4.0
 
 
@@ -121,7 +121,9 @@ def _parser() -> argparse.ArgumentParser:
 def _add_store(parser: argparse.ArgumentParser) -> None:
     # A default here would overwrite a --store given before the command.
     default = DEFAULT_STORE if parser.prog == "cc-tui" else argparse.SUPPRESS
-    parser.add_argument("--store", type=Path, metavar="DIR", default=default, help="default: ./cc-data")
+    parser.add_argument(
+        "--store", metavar="DIR", default=default, help="a folder, or s3://bucket/prefix; default: ./cc-data"
+    )
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -201,9 +203,9 @@ def _run(parsed: argparse.Namespace) -> int:
 
 
 def _app(parsed: argparse.Namespace) -> int:
-    from store.store import Store
+    from store.mirror import kept_pushed, open_store
 
-    store = Store.open(parsed.store)
+    store = open_store(parsed.store)
     if not has_terminal():
         from cc_tui import plain
 
@@ -211,33 +213,35 @@ def _app(parsed: argparse.Namespace) -> int:
         return Exit.DONE
     from cc_tui import running
 
-    return running.open_app(store, start="live" if running.live_runs(store) else "transcripts")
+    with kept_pushed(parsed.store):
+        return running.open_app(store, start="live" if running.live_runs(store) else "transcripts")
 
 
 def _label(parsed: argparse.Namespace) -> int:
-    from store.store import Store
+    from store.mirror import kept_pushed, open_store
 
-    store = Store.open(parsed.store)
+    store = open_store(parsed.store)
     if not has_terminal():
         raise InputError("Labelling needs a terminal: run `cc-tui label` in one.")
     from cc_tui import running
 
-    return running.open_app(store, start="label", annotator=parsed.annotator)
+    with kept_pushed(parsed.store):
+        return running.open_app(store, start="label", annotator=parsed.annotator)
 
 
 def _stats(parsed: argparse.Namespace) -> int:
     from cc_tui import plain
-    from store.store import Store
+    from store.mirror import open_store
 
-    plain.print_stats(Store.open(parsed.store), as_json=parsed.json)
+    plain.print_stats(open_store(parsed.store), as_json=parsed.json)
     return Exit.DONE
 
 
 def _sql(parsed: argparse.Namespace) -> int:
     from cc_tui import plain
-    from store.store import Store
+    from store.mirror import open_store
 
-    store = Store.open(parsed.store)
+    store = open_store(parsed.store)
     query = parsed.query
     if query is None:
         if sys.stdin.isatty():
@@ -253,9 +257,9 @@ def _sql(parsed: argparse.Namespace) -> int:
 def _check(parsed: argparse.Namespace) -> int:
     from cc_tui import plain
     from store.check import check
-    from store.store import Store
+    from store.mirror import open_store
 
-    report = check(Store.open(parsed.store), repair=parsed.repair)
+    report = check(open_store(parsed.store), repair=parsed.repair)
     plain.print_check(report, as_json=parsed.json)
     return Exit.FINDINGS if report.findings else Exit.DONE
 

@@ -15,7 +15,6 @@ from store.text import one_line, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import pyarrow as pa
 
@@ -50,7 +49,7 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def print_start(hello: Hello, store: Path) -> None:
+def print_start(hello: Hello, store: str) -> None:
     """What is about to be run, and where it goes."""
     kind = "SIMULATED " if hello.simulated else ""
     say(f"{kind}study {hello.study}: {hello.planned} audits, store {store}")

@@ -17,6 +17,7 @@ from auditors.service import Job, live_runs, open_engine, stop_on_signals
 from cc_tui import plain
 from cc_tui.exits import Exit
 from store.errors import InputError, StoreError
+from store.mirror import local_folder
 from store.records import AuditStatus
 from store.store import Store
 
@@ -59,9 +60,9 @@ def open_app(store: Store, *, start: str, annotator: str | None = None, socket: 
 
 async def _run_headless(job: Job) -> int:
     study = job.study()
-    async with open_engine(study, Path(job.store), job.options) as engine:
+    async with open_engine(study, job.store, job.options) as engine:
         stop_on_signals(engine)
-        plain.print_start(engine.hub.hello, Path(job.store))
+        plain.print_start(engine.hub.hello, job.store)
         showing = asyncio.create_task(_show_progress(engine))
         try:
             finished = await engine.run()
@@ -72,7 +73,7 @@ async def _run_headless(job: Job) -> int:
         plain.print_progress(engine.hub.totals())
         statuses = engine.hub.statuses
     code = _exit_code(finished, statuses, study.file.max_invalid_share)
-    await asyncio.to_thread(plain.print_results, Store.open(job.store), finished)
+    await asyncio.to_thread(plain.print_results, Store.open(local_folder(job.store)), finished)
     return code
 
 
@@ -111,7 +112,7 @@ def _run_in_app(job: Job) -> int:
             if not socket:
                 code = process.wait(_START_TIMEOUT_S)
                 raise (StoreError if code == Exit.STORE_FAILED else InputError)(_told(errors))
-            store = Store.open(job.store)
+            store = Store.open(local_folder(job.store))
             code = open_app(store, start="live", socket=Path(socket))
         except KeyboardInterrupt:
             # The app handles the key itself, so this is before it was up.

@@ -44,6 +44,14 @@ def add_store_group(
         add_store(action)
         action.set_defaults(command=command)
 
+    for name, note in (
+        ("push", "send what is not in the object store yet, such as what a killed run left here"),
+        ("pull", "bring down what is not here yet"),
+    ):
+        action = subcommands.add_parser(name, help=note)
+        add_store(action)
+        action.set_defaults(command=_transfer, direction=name)
+
 
 def add_labels_group(
     commands: argparse._SubParsersAction[argparse.ArgumentParser],
@@ -60,10 +68,10 @@ def add_labels_group(
 
 
 def _stats(parsed: argparse.Namespace) -> int:
-    from store.store import Store
+    from store.mirror import open_store
     from store.summary import summarize
 
-    summary = summarize(Store.open(parsed.store))
+    summary = summarize(open_store(parsed.store))
     if parsed.json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(summary), indent=2).decode() + "\n")
     else:
@@ -89,9 +97,9 @@ def _size(count: int) -> str:
 def _export(parsed: argparse.Namespace) -> int:
     from cc_tui.plain import say
     from exports.parquet import export_parquet
-    from store.store import Store
+    from store.mirror import open_store
 
-    written = export_parquet(Store.open(parsed.store), parsed.folder, parsed.study)
+    written = export_parquet(open_store(parsed.store), parsed.folder, parsed.study)
     for name, rows in written.items():
         say(f"{name}.parquet  {rows:,} rows")
     say(f"in {parsed.folder}")
@@ -101,9 +109,11 @@ def _export(parsed: argparse.Namespace) -> int:
 def _merge(parsed: argparse.Namespace) -> int:
     from cc_tui.plain import say
     from store.label_merge import merge_labels
-    from store.store import Store
+    from store.mirror import kept_pushed, open_store
 
-    done = merge_labels(Store.open(parsed.store), parsed.sources)
+    store = open_store(parsed.store)
+    with kept_pushed(parsed.store):
+        done = merge_labels(store, parsed.sources)
     for merged in done:
         say(f"{merged.annotator}: {merged.added} added to {merged.before}")
     if not done:
@@ -136,10 +146,29 @@ def _migrate(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _transfer(parsed: argparse.Namespace) -> int:
+    from cc_tui import plain
+    from store.errors import InputError
+    from store.mirror import Mirror, is_url
+
+    if not is_url(parsed.store):
+        raise InputError(
+            f"Give --store s3://bucket/prefix: nothing is moved for a folder such as {parsed.store}."
+        )
+    mirror = Mirror(parsed.store)
+    if parsed.direction == "push" and not mirror.root.exists():
+        raise InputError(f"This machine has written nothing for {parsed.store}: there is nothing to send.")
+    done = mirror.push() if parsed.direction == "push" else mirror.pull()
+    plain.say(
+        f"{parsed.direction}: {done.files} files, {done.bytes / 1e6:.1f} MB; the local copy is {mirror.root}"
+    )
+    return 0
+
+
 def _current_store(parsed: argparse.Namespace) -> Store:
     """The store, in today's format."""
-    from store.store import Store
+    from store.mirror import open_store
 
-    store = Store.open(parsed.store)
+    store = open_store(parsed.store)
     store.migrate()
     return store

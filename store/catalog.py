@@ -8,6 +8,7 @@ and what was listed stays until no query can be using it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -70,32 +71,37 @@ def derived_views() -> dict[str, str]:
 
 
 def ensure_catalog(root: Path) -> Path:
-    """Write `catalog.duckdb` if it is missing, its views are others, or the store has been moved."""
+    """Write `catalog.duckdb` if it is missing, its views are others, or the store has been moved.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
     path = root / layout.CATALOG
     if not catalog_is_current(root):
         import duckdb
 
-        temporary = root / f".{layout.CATALOG}.{os.getpid()}.tmp"
-        temporary.unlink(missing_ok=True)
+        temporary = layout.temporary_name(path)
         try:
             with duckdb.connect(str(temporary)) as con:
                 for statement in view_statements(root):
                     con.execute(statement)
-                con.execute(f"CREATE TABLE store_version AS SELECT {quoted(_stamp(root))} AS stamp")
+                con.execute(f"CREATE TABLE store_version AS SELECT {quoted(stamp(root))} AS stamp")
                 # Closing would swallow a failed write and leave the views in a log beside the file.
                 con.execute("CHECKPOINT")
-        except duckdb.Error as error:
+            with temporary.open("rb") as handle:
+                os.fsync(handle.fileno())
+            temporary.replace(path)
+            layout.fsync_folder(root)
+        except (duckdb.Error, OSError) as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
             raise StoreError(f"The catalogue {path} cannot be written: {error}") from None
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-        layout.fsync_folder(root)
     return path
 
 
 def catalog_is_current(root: Path) -> bool:
     """Whether `catalog.duckdb` is there, of this schema and of this place."""
-    return _stamp_of(root / layout.CATALOG) == _stamp(root)
+    return _stamp_of(root / layout.CATALOG) == stamp(root)
 
 
 def view_statements(root: Path) -> list[str]:
@@ -171,7 +177,7 @@ def _glob(root: Path, *parts: str) -> str:
     return quoted("/".join((str(root), *parts)))
 
 
-def _stamp(root: Path) -> str:
+def stamp(root: Path) -> str:
     """Changes with everything that the views depend on: their SQL names every column and the store's place."""
     return content_hash(view_statements(root))
 

@@ -8,7 +8,6 @@ of its table. A restart opens a new writer, so no file is ever continued after a
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import queue
 import threading
@@ -21,6 +20,7 @@ import msgspec
 from store import layout
 from store.errors import StoreError
 from store.ids import new_id
+from store.lease import BEAT_S, Lease
 from store.text import storable
 
 if TYPE_CHECKING:
@@ -82,8 +82,7 @@ class Journal:
         self._closed = False
         try:
             self._folder.mkdir(parents=True)
-            self._lock = os.open(self._folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self._lease = Lease(self._folder)
             layout.fsync_folder(self._folder.parent)
             self._open_segment()
         except OSError as error:
@@ -136,7 +135,7 @@ class Journal:
             self._queue.put(None)
         self._thread.join()
         os.close(self._file)
-        os.close(self._lock)
+        self._lease.release()
 
     def _open_segment(self) -> None:
         self._segment += 1
@@ -149,8 +148,9 @@ class Journal:
     def _work(self) -> None:
         while True:
             try:
-                item = self._queue.get(timeout=self._segment_seconds)
+                item = self._queue.get(timeout=min(self._segment_seconds, BEAT_S))
             except queue.Empty:
+                self._confirm_lease()
                 self._rotate_if_due()
                 continue
             if item is None:
@@ -187,11 +187,23 @@ class Journal:
                     f"The journal {self._folder} cannot be written ({error.strerror}): free or repair the disk, "
                     "then run again; nothing that was acknowledged is lost."
                 )
+            else:
+                # A segment that another machine has taken may have been read before these rows were in it.
+                self._confirm_lease()
         for _, done in group:
             if self._failure is None:
                 done.set_result(None)
             else:
                 done.set_exception(self._failure)
+
+    def _confirm_lease(self) -> None:
+        try:
+            self._lease.confirm()
+        except OSError as error:
+            self._failure = self._failure or StoreError(
+                f"The journal {self._folder} is no longer this process's own ({error.strerror}): it was silent "
+                "for so long that another machine took it over. Run again; nothing that was acknowledged is lost."
+            )
 
     def _rotate_if_due(self) -> None:
         if self._failure or not self._bytes:
@@ -206,23 +218,6 @@ class Journal:
             self._failure = StoreError(f"The journal {self._folder} cannot be continued ({error.strerror}).")
         else:
             os.close(sealed)
-
-
-def writer_lives(folder: Path) -> bool:
-    """Whether the writer of a journal folder still holds its lock."""
-    try:
-        handle = os.open(folder / ".lock", os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        # Shared, so that two who ask at once do not take each other for the writer.
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(handle)
 
 
 def _storable(value: Any) -> Any:

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 
 
+class AnnotatorBusyError(InputError):
+    """Another process labels under this name."""
+
+
 class _Line(msgspec.Struct, frozen=True):
     n: int
     label_events: Label
@@ -40,7 +44,8 @@ class LabelLog:
     """One annotator's labels; safe to use from any thread, by one process at a time.
 
     Raises:
-        InputError: the name cannot be a file's name, the file is damaged, or another process labels under it.
+        InputError: the name cannot be a file's name, the file is damaged, or another process labels under it
+            (`AnnotatorBusyError`).
     """
 
     def __init__(self, store: Store, annotator: str) -> None:
@@ -138,7 +143,7 @@ class LabelLog:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 os.close(handle)
-                raise InputError(
+                raise AnnotatorBusyError(
                     f"{self.annotator} is labelling in another window: close it, or use another name."
                 ) from None
             if os.path.samestat(os.fstat(handle), os.stat(self.path)):

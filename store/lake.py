@@ -15,7 +15,7 @@ import msgspec
 
 from store import layout, manifest
 from store.errors import StoreError
-from store.journal import writer_lives
+from store.lease import take_over, writer_lives
 from store.merge import merge_writer
 from store.parquet import connect, quoted, row_order, segment_rows, write_parquet
 from store.records import TABLES, Record
@@ -86,10 +86,15 @@ def _compact(con: duckdb.DuckDBPyConnection, root: Path) -> Compacted:
 
 
 def sealed_segments(folder: Path) -> tuple[list[Path], bool]:
-    """Segments of one writer that will not grow - a newer one exists, or the writer is gone - and whether it lives."""
-    # In this order: a writer that begins in between has no segment on the list yet.
+    """Segments of one writer that will not grow - a newer one exists, or the writer is gone - and whether it lives.
+
+    A writer that is gone is kept from coming back, so that its last segment stays as it is.
+    """
+    # In this order: a writer has its lock before its first segment, so one that begins in between has none yet.
     segments = sorted(folder.glob("*.jsonl"))
     alive = writer_lives(folder)
+    if segments and not alive:
+        take_over(folder)
     return (segments[:-1] if alive else segments), alive
 
 

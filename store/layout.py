@@ -3,7 +3,7 @@
 ```
 <store>/
   store.json                                  layout version, who made it
-  journal/<writer>/<segment>.jsonl            append-only; `.lock` is held while the writer lives
+  journal/<writer>/<segment>.jsonl            append-only; `.lock` is held while the writer lives (`store.lease`)
   lake/<table>/study_id=…/run_id=…/<writer>-<first>-<last>.parquet    immutable; holds segments first to last
   lake/_manifest/<writer>-<first>-<last>.json what those segments became, written after all tables
   labels/<annotator>.jsonl                    append-only, one file for each person
@@ -19,6 +19,8 @@ import fcntl
 import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
+
+from store.ids import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -145,5 +147,5 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    """A hidden name beside `path` that no reader's pattern matches; it says whose it is."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """A hidden name beside `path` that no reader's pattern matches and nobody else uses; it says whose it is."""
+    return path.with_name(f".{path.name}.{new_id()}.{os.getpid()}.tmp")

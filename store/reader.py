@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from store.errors import QueryError
+from store.catalog import stamp, view_statements
+from store.errors import QueryError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from store.store import Store
 
 _MEMORY_LIMIT = "2GB"
+_ATTEMPTS = 20
 
 
 class Reader:
@@ -32,8 +34,8 @@ class Reader:
         self._errors = duckdb.Error
         # A database of its own: connections to one file share their settings, and these get locked.
         self._con = duckdb.connect()
+        self._attach(store)
         for setting in (
-            f"ATTACH {_quoted(store.catalog())} AS store (READ_ONLY)",
             f"SET memory_limit = '{_MEMORY_LIMIT}'",
             "SET autoinstall_known_extensions = false",
             "SET autoload_known_extensions = false",
@@ -45,6 +47,25 @@ class Reader:
         self._running: set[duckdb.DuckDBPyConnection] = set()
         self._guard = threading.Lock()
         self._idle = threading.Condition(self._guard)
+
+    def _attach(self, store: Store) -> None:
+        # Another machine may see the same folder under another path, and then writes the catalogue for that.
+        for _ in range(_ATTEMPTS):
+            try:
+                catalog = store.catalog()
+            except StoreError:
+                # Who may only read the folder has the same views in memory.
+                for statement in ("ATTACH ':memory:' AS store", "USE store", *view_statements(store.root)):
+                    self._con.execute(statement)
+                return
+            self._con.execute(f"ATTACH {_quoted(catalog)} AS store (READ_ONLY)")
+            found = self._con.execute("SELECT stamp FROM store.store_version").fetchall()
+            if found == [(stamp(store.root),)]:
+                return
+            self._con.execute("DETACH store")
+        raise StoreError(
+            f"The catalogue of {store.root} keeps being replaced: open the store by one path only."
+        )
 
     def arrow(self, query: str, parameters: Sequence[Any] = ()) -> pa.Table:
         """The result of one statement that reads.

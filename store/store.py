@@ -10,7 +10,8 @@ import msgspec
 from store import layout
 from store.catalog import ensure_catalog
 from store.errors import InputError, StoreError
-from store.journal import Journal, writer_lives
+from store.journal import Journal
+from store.lease import writer_lives
 from store.migrations import STEPS
 from store.parquet import write_empty_tables
 from store.records import now
@@ -37,9 +38,9 @@ class Store:
         """Open an existing store; one of an earlier format can be read as it is.
 
         Raises:
-            InputError: there is none at `path`, or it is of another version.
+            InputError: there is none at `path`, it is of another version, or DuckDB cannot take the path.
         """
-        root = Path(path).absolute()
+        root = _root(path)
         _read(root, shown=path)
         return cls(root)
 
@@ -52,11 +53,7 @@ class Store:
         Raises:
             InputError: the folder holds something else, or cannot be written.
         """
-        root = Path(path).absolute()
-        if set(str(root)) & set("*?[]"):
-            raise InputError(
-                f"The store's path {root} may not hold any of * ? [ ]: DuckDB reads them as patterns."
-            )
+        root = _root(path)
         if (root / layout.STORE_FILE).exists():
             store = cls.open(root)
             if not os.access(root / layout.JOURNAL, os.W_OK):
@@ -127,6 +124,18 @@ class Store:
     def catalog(self) -> Path:
         """Path of a current catalogue that any DuckDB opens read-only."""
         return ensure_catalog(self.root)
+
+
+def _root(path: Path | str) -> Path:
+    root = Path(path).absolute()
+    shown = os.fsencode(root).decode(errors="backslashreplace")
+    if shown != str(root):
+        raise InputError(f"The store's path {shown} is not UTF-8: give another --store.")
+    if set(shown) & set("*?[]"):
+        raise InputError(
+            f"The store's path {shown} may not hold any of * ? [ ]: DuckDB reads them as patterns."
+        )
+    return root
 
 
 def _read(root: Path, *, shown: Path | str | None = None) -> _StoreFile:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from store import layout, manifest
-from store.journal import writer_lives
+from store.lease import writer_lives
 from store.reader import Reader
 from store.records import TABLES, Label
 
@@ -35,7 +35,7 @@ class StoreSummary(msgspec.Struct, frozen=True):
     studies: int
     runs: int
     writers_alive: int
-    """Processes on this machine that append right now."""
+    """Processes that append right now."""
     tail_segments: int
     """Journal segments with rows that are not in Parquet yet."""
     tail_bytes: int
@@ -44,9 +44,7 @@ class StoreSummary(msgspec.Struct, frozen=True):
 
 def summarize(store: Store) -> StoreSummary:
     """Count what is in `store`, which may grow meanwhile."""
-    writers = [
-        folder for folder in (store.root / layout.JOURNAL).glob("*.*.*") if (folder / ".lock").exists()
-    ]
+    writers = layout.writer_folders(store.root)
     tail: list[int] = []
     for folder in writers:
         held = manifest.outermost(manifest.spans(store.root, folder.name))

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from store import layout, manifest
-from store.journal import writer_lives
 from store.layout import Span
+from store.lease import take_over, writer_lives
 from store.parquet import empty_table
 from store.records import TABLES
 
@@ -107,9 +107,9 @@ def _unlink_emptied(root: Path, by_writer: dict[str, list[Span]], retire_s: floa
 
 def _remove_if_done(folder: Path) -> None:
     # A young folder may be that of a writer that is about to take its lock.
-    if _age(folder) < GRACE_S or [f.name for f in folder.iterdir()] != [".lock"] or writer_lives(folder):
+    if _age(folder) < GRACE_S or {f.name for f in folder.iterdir()} - {".lock"} or writer_lives(folder):
         return
-    (folder / ".lock").unlink()
+    take_over(folder)
     folder.rmdir()
 
 

@@ -16,8 +16,8 @@ import pytest
 
 from store import schema
 from store.errors import InputError, QueryError, StoreError
-from store.journal import writer_lives
 from store.lake import compact
+from store.lease import writer_lives
 from store.manifest import outermost, spans
 from store.reader import Reader
 from store.records import TABLES
@@ -420,3 +420,35 @@ def test_text_for_a_terminal_has_no_control_left() -> None:
     assert shown == "a\\x1b[31mred\\x9b1m \\u202eback \\x07 end\nnext\tcell"
     assert one_line(hostile, 9) == "a\\x1b[31…"
     assert one_line("x" * 50_000, 5) == "xxxx…"
+
+
+def test_a_store_whose_catalogue_cannot_be_written_is_read_with_the_same_views(store: Store) -> None:
+    journal = store.journal(STUDY, "run")
+    journal.append([event(i) for i in range(3)]).result(timeout=5)
+    journal.close()
+    (store.root / "catalog.duckdb").mkdir()
+    with pytest.raises(StoreError, match="catalogue"):
+        store.catalog()
+    reader = Reader(store)
+    assert reader.rows("SELECT count(*) AS n FROM events") == [{"n": 3}]
+    assert reader.rows("SELECT count(*) AS n FROM base.audits") == [{"n": 0}]
+    with pytest.raises(QueryError):
+        reader.rows("DROP VIEW events")
+    with pytest.raises(QueryError):
+        reader.rows("SELECT * FROM read_text('/etc/hostname')")
+    reader.close()
+    assert not [path.name for path in store.root.iterdir() if path.name.endswith(".tmp")]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("a[1]", r"may not hold any of"), ("w*", r"may not hold any of"), ("\udcff", "not UTF-8")],
+)
+def test_a_path_that_duckdb_cannot_take_is_refused_in_one_sentence(
+    tmp_path: Path, store: Store, name: str, says: str
+) -> None:
+    moved = store.root.rename(tmp_path / name)
+    for use in (Store.open, Store.create):
+        with pytest.raises(InputError, match=says) as refused:
+            use(moved)
+        assert str(refused.value).isprintable()
