@@ -20,8 +20,8 @@ from auditors.feed import Added, Drafted
 from auditors.process import Done, Judged, News, Process
 from auditors.worker import WorkerDiedError
 from store.errors import CcTuiError, InputError, StoreError
-from store.journal import writer_lives
 from store.layout import JOURNAL
+from store.lease import writer_lives
 from store.records import CallRole, ModelCall
 
 if TYPE_CHECKING:

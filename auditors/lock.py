@@ -8,8 +8,8 @@ import time
 from typing import TYPE_CHECKING
 
 from store.errors import InputError
-from store.journal import writer_lives
 from store.layout import JOURNAL
+from store.lease import writer_lives
 
 if TYPE_CHECKING:
     from auditors.study import Study
