@@ -189,9 +189,9 @@ class Victim:
 
 
 def _where_compaction_died(root: Path, pid: int) -> str:
-    if any((root / "lake").rglob(f".*.parquet.{pid}.tmp")):
+    if any((root / "lake").rglob(f".*.parquet.*{pid}.tmp")):
         return "in COPY"
-    if any((root / "journal").glob(f"*/.*.jsonl.{pid}.tmp")):
+    if any((root / "journal").glob(f"*/.*.jsonl.*{pid}.tmp")):
         return "emptying"
     marked = manifest.spans(root)
     files = {layout.Span.of(path) for path in (root / "lake").rglob("*.parquet")}
