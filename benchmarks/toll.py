@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from benchmarks import writers
+from store.check import check
 from store.store import Store
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ def look_at_study(path: Path, toll: Toll) -> None:
     with duckdb.connect(str(Store.open(path).catalog()), read_only=True) as con:
         for harm, query in _STUDY_CHECKS.items():
             setattr(toll, harm, getattr(toll, harm) + con.execute(query).fetchall()[0][0])
+    # What a kill may leave behind is mended; whatever `check` still finds is damage.
+    for finding in check(Store.open(path), repair=True).findings:
+        toll.damaged += 1
+        toll.notes[f"check: {finding}"] += 1
 
 
 _STUDY_CHECKS = {
