@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from store import layout
 from store.catalog import derived_views
 from store.errors import InputError, StoreError
+from store.parquet import quoted
 from store.records import TABLES
 
 if TYPE_CHECKING:
@@ -75,17 +76,13 @@ def _write(con: duckdb.DuckDBPyConnection, name: str, study_id: str | None, fold
     path = folder / f"{name}.parquet"
     query = f"SELECT * FROM {name}"
     if study_id is not None:
-        of_study = f"study_id = {_quoted(study_id)}"
+        of_study = f"study_id = {quoted(study_id)}"
         audits = f"audit_id IN (SELECT audit_id FROM audits WHERE {of_study})"
         query += f" WHERE {audits if name in ('labels', 'label_events') else of_study}"
     [(rows,)] = con.execute(
-        f"COPY ({query}) TO {_quoted(str(path))} "
+        f"COPY ({query}) TO {quoted(str(path))} "
         f"(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 3, ROW_GROUP_SIZE {_ROW_GROUP})"
     ).fetchall()
     with path.open("rb") as handle:
         os.fsync(handle.fileno())
     return rows
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

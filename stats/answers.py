@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from store.errors import InputError
+from store.parquet import quoted
 from store.records import OPEN, AuditStatus, JudgementKind, JudgementStatus, Mode
 
 if TYPE_CHECKING:
@@ -109,10 +110,10 @@ def read_answers(query: Query, study_id: str | None, rules: Rules) -> Answers:
         InputError: there is no such study, or it has no judgement by the judge of the rules.
     """
     chosen, simulated = _study(query, study_id)
-    study = f"study_id = {_literal(chosen)}"
+    study = f"study_id = {quoted(chosen)}"
     conditions = _conditions(query, study)
     items = _items(query, study)
-    counted = "judge_position = 0" if rules.judge is None else f"judge = {_literal(rules.judge)}"
+    counted = "judge_position = 0" if rules.judge is None else f"judge = {quoted(rules.judge)}"
     rows = _judged(query, f"{study} AND {counted}", rules)
     if rules.judge is not None and rows.num_rows == 0:
         _check_judge(query, study, rules.judge)
@@ -140,7 +141,7 @@ def counts_for(item: StudyItem, question: Question, rules: Rules) -> bool:
 
 
 def _study(query: Query, study_id: str | None) -> tuple[str, bool]:
-    where = "" if study_id is None else f"WHERE study_id = {_literal(study_id)}"
+    where = "" if study_id is None else f"WHERE study_id = {quoted(study_id)}"
     last_run = "(SELECT max(started_at) FROM runs WHERE runs.study_id = studies.study_id)"
     rows = query(
         f"SELECT study_id, simulated FROM studies {where} "
@@ -340,7 +341,3 @@ def _runs(*codes: Codes) -> list[slice]:
 
 def _empty() -> Batch:
     return Batch(np.empty(0), np.empty(0), np.empty(0, np.intp))
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

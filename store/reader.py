@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from store.catalog import stamp, view_statements
 from store.errors import QueryError, StoreError
+from store.parquet import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import duckdb
     import pyarrow as pa
@@ -39,7 +39,7 @@ class Reader:
             f"SET memory_limit = '{_MEMORY_LIMIT}'",
             "SET autoinstall_known_extensions = false",
             "SET autoload_known_extensions = false",
-            f"SET allowed_directories = [{_quoted(store.root)}]",
+            f"SET allowed_directories = [{quoted(store.root)}]",
             "SET enable_external_access = false",
             "SET lock_configuration = true",
         ):
@@ -58,7 +58,7 @@ class Reader:
                 for statement in ("ATTACH ':memory:' AS store", "USE store", *view_statements(store.root)):
                     self._con.execute(statement)
                 return
-            self._con.execute(f"ATTACH {_quoted(catalog)} AS store (READ_ONLY)")
+            self._con.execute(f"ATTACH {quoted(catalog)} AS store (READ_ONLY)")
             found = self._con.execute("SELECT stamp FROM store.store_version").fetchall()
             if found == [(stamp(store.root),)]:
                 return
@@ -110,7 +110,3 @@ class Reader:
                     cursor.interrupt()
                 self._idle.wait(timeout=0.05)
             self._con.close()
-
-
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
