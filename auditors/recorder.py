@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from auditors.conversation import MessageAdded
+from auditors.models.base import ModelError
 from store.ids import new_id
 from store.records import Audit, AuditStatus, CallRole, CallStatus, Event, Message, ModelCall, now
 
@@ -143,7 +144,7 @@ class Recorder:
                 "cached_tokens": None,
                 "reasoning_tokens": None,
                 "cost_usd": None,
-                "retries": 0,
+                "retries": max(len(outcome.failed) - 1, 0) if isinstance(outcome, ModelError) else 0,
                 "settings": msgspec.to_builtins(request.settings),
                 "not_sent": [],
             }
@@ -158,7 +159,7 @@ class Recorder:
             "cached_tokens": usage.cached,
             "reasoning_tokens": usage.reasoning,
             "cost_usd": self._prices.cost(model.spec, usage),
-            "retries": outcome.retries,
+            "retries": len(outcome.failed),
             "settings": outcome.sent,
             "not_sent": list(outcome.not_sent),
         }

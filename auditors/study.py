@@ -16,7 +16,7 @@ import msgspec
 from auditors import prompts
 from auditors.audit import Limits
 from auditors.models.base import Settings
-from auditors.models.registry import Endpoint
+from auditors.models.endpoint import Endpoint
 from auditors.packs.pack import Pack, Preference, load_pack
 from auditors.prices import Price
 from auditors.toml_lines import line_of

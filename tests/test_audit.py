@@ -28,7 +28,8 @@ from auditors.models.base import (
     ToolCall,
     Usage,
 )
-from auditors.models.registry import Endpoint, Models
+from auditors.models.endpoint import Endpoint
+from auditors.models.registry import Models
 from auditors.prices import Prices
 from auditors.recorder import Recorder
 from store.errors import InputError
@@ -327,7 +328,7 @@ def test_an_unknown_price_is_not_a_cost_of_nothing() -> None:
 
 
 def test_models_are_made_once() -> None:
-    models = Models({"here": Endpoint("http://127.0.0.1:1/v1")}, seed=0, speed=1.0)
+    models = Models({"here": Endpoint(base_url="http://127.0.0.1:1/v1")}, seed=0, speed=1.0)
     assert models.get("sim/vanilla") is models.get("sim/vanilla")
 
 

@@ -21,7 +21,8 @@ from auditors.models.base import (
     ToolCallDelta,
     Usage,
 )
-from auditors.models.openai_chat import OpenAIChatModel
+from auditors.models.http_model import HttpModel, Patience
+from auditors.models.openai_chat import ChatWire
 from auditors.sim.server import Faults, Server, serve
 from store.errors import InputError
 
@@ -37,6 +38,7 @@ class Script:
 
     spec = "script"
     simulated = True
+    takes_prefill = False
 
     def __init__(
         self,
@@ -110,10 +112,14 @@ async def serving(
 
 
 @asynccontextmanager
-async def adapter(base_url: str, name: str = "script", **options: Any) -> AsyncGenerator[OpenAIChatModel]:
+async def adapter(
+    base_url: str, name: str = "script", *, silence: float = 90.0, **options: Any
+) -> AsyncGenerator[HttpModel]:
     """The real adapter for a model behind `base_url`, with waits too short to notice."""
-    options = {"backoff_base": 0.001, **options}
-    model = OpenAIChatModel(f"compatible:here/{name}", name, base_url=base_url, **options)
+    options = {"backoff_base": 0.001, "patience": Patience(silence=silence, throttled=0.05), **options}
+    key = options.get("api_key", "")
+    wire = ChatWire(name, base_url=base_url, api_key=key)
+    model = HttpModel(f"compatible:here/{name}", wire, base_url=base_url, **options)
     try:
         yield model
     finally:

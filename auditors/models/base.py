@@ -44,6 +44,9 @@ class ChatMessage(msgspec.Struct, frozen=True):
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     """On a `tool` message: the call that it answers."""
+    carry: tuple[dict[str, Any], ...] = ()
+    """On an `assistant` message: blocks that only the endpoint that wrote them understands (signed thinking,
+    encrypted reasoning), in its own form. They go back to it unchanged and are shown to nobody."""
 
 
 class Tool(msgspec.Struct, frozen=True):
@@ -55,24 +58,41 @@ class Tool(msgspec.Struct, frozen=True):
     """JSON Schema of the arguments."""
 
 
+class Effort(StrEnum):
+    """How much a model may reason before it answers."""
+
+    NONE = "none"
+    MINIMAL = "minimal"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
 class Settings(msgspec.Struct, frozen=True, omit_defaults=True):
     """Sampling settings; None means that nothing is sent and the endpoint's default holds."""
 
     temperature: float | None = None
     max_tokens: int | None = None
     seed: int | None = None
+    effort: Effort | None = None
 
 
 class Request(msgspec.Struct, frozen=True):
     """One question to a model."""
 
     messages: tuple[ChatMessage, ...]
+    """A last message of the assistant is a prefill: the answer goes on from it and does not repeat it."""
     tools: tuple[Tool, ...] = ()
     json_schema: dict[str, Any] | None = None
     """Schema of a structured answer, or None for free text."""
     settings: Settings = Settings()
     repeat: int = 0
     """Tells apart equal questions that are asked more than once."""
+
+    @property
+    def prefilled(self) -> bool:
+        """Whether the answer has to go on from a given beginning."""
+        return bool(self.messages) and self.messages[-1].role is Role.ASSISTANT
 
 
 class TextDelta(msgspec.Struct, frozen=True):
@@ -109,32 +129,14 @@ class StopReason(StrEnum):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens of one call; None where the endpoint does not say. `input` includes `cached`."""
+    """Tokens of one call; None where nobody knows. `input` includes `cached`, `output` includes `reasoning`."""
 
     input: int | None = None
     output: int | None = None
     cached: int | None = None
     reasoning: int | None = None
-
-
-class Response(msgspec.Struct, frozen=True):
-    """The whole answer, after its last delta."""
-
-    message: ChatMessage
-    stop: StopReason
-    usage: Usage
-    model: str
-    """Model id as the API returned it."""
-    retries: int = 0
-    sent: dict[str, Any] = {}
-    """Sampling settings that went out."""
-    not_sent: tuple[str, ...] = ()
-    """Settings asked for that the endpoint does not take."""
-
-    @property
-    def refused(self) -> bool:
-        """Whether the provider or the model declined to answer."""
-        return self.stop in (StopReason.REFUSAL, StopReason.CONTENT_FILTER)
+    estimated: bool = False
+    """Whether the endpoint did not say, and the numbers are a guess from lengths."""
 
 
 class ErrorKind(StrEnum):
@@ -145,18 +147,63 @@ class ErrorKind(StrEnum):
     CONNECTION = "connection"
     CONTEXT_LENGTH = "context_length"
     NOT_FOUND = "not_found"
+    OVERLOADED = "overloaded"
+    """The service as a whole has too much to do (HTTP 529, 503)."""
+    QUOTA = "quota"
+    """The account has no money or allowance left; waiting does not help."""
     RATE_LIMIT = "rate_limit"
     SERVER = "server"
     TIMEOUT = "timeout"
     TRUNCATED = "truncated"
+    UNSUPPORTED = "unsupported"
+    """The endpoint cannot do what was asked, such as go on from a prefill; nothing was sent."""
+
+
+class FailedAttempt(msgspec.Struct, frozen=True):
+    """An attempt of a call that was made again from the start."""
+
+    kind: ErrorKind
+    detail: str
+    """What happened, in one line, without keys."""
+    seconds: float
+    """How long it took, from the request to the failure."""
+    received: int = 0
+    """Characters of an answer that had arrived; they are in no transcript, but they may be billed."""
+
+
+class Response(msgspec.Struct, frozen=True):
+    """The whole answer, after its last delta."""
+
+    message: ChatMessage
+    stop: StopReason
+    usage: Usage
+    model: str
+    """Model id as the API returned it."""
+    failed: tuple[FailedAttempt, ...] = ()
+    """Attempts before the one that succeeded."""
+    sent: dict[str, Any] = {}
+    """Sampling settings that went out."""
+    not_sent: tuple[str, ...] = ()
+    """Settings asked for that the endpoint does not take."""
+    request_id: str = ""
+    """The endpoint's own name for the call, to ask its support about."""
+    cache_hit: bool = False
+    """Whether the answer comes from the response cache, and nothing was asked or paid."""
+
+    @property
+    def refused(self) -> bool:
+        """Whether the provider or the model declined to answer."""
+        return self.stop in (StopReason.REFUSAL, StopReason.CONTENT_FILTER)
 
 
 class ModelError(CcTuiError):
     """A call failed for good; the message never holds a key."""
 
-    def __init__(self, kind: ErrorKind, message: str) -> None:
+    def __init__(self, kind: ErrorKind, message: str, failed: tuple[FailedAttempt, ...] = ()) -> None:
         super().__init__(message)
         self.kind = kind
+        self.failed = failed
+        """Every attempt, the last one included."""
 
 
 class Model(Protocol):
@@ -165,6 +212,8 @@ class Model(Protocol):
     spec: str
     """Specification string, such as `openai/gpt-4.1` or `sim/vanilla`."""
     simulated: bool
+    takes_prefill: bool
+    """Whether a request may end with the beginning of the answer; `stream` raises `UNSUPPORTED` where not."""
 
     def stream(self, request: Request) -> AsyncIterator[Delta | Response]:
         """Ask, yielding deltas as they arrive and one `Response` at the end.

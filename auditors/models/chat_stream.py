@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import secrets
 from typing import TYPE_CHECKING, Any, cast
@@ -26,11 +24,7 @@ from auditors.models.failure import Failure, StreamError, status_failure
 from store.text import storable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-_DONE = b"[DONE]"
-_LINGER = 1.0
-"""Seconds to wait for the end of the body after `[DONE]`; only a body read to its end frees the connection."""
+    from collections.abc import Iterator
 
 
 class _Function(msgspec.Struct):
@@ -85,32 +79,7 @@ class _Call(msgspec.Struct):
     arguments: list[str] = []
 
 
-async def events(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The data of each server-sent event before `[DONE]`."""
-    # Lines end at line feeds only: JSON text may hold the other separators of `splitlines` unescaped.
-    rest = b""
-    async for piece in body:
-        *lines, rest = (rest + piece).split(b"\n")
-        for line in lines:
-            if not line.startswith(b"data:"):
-                continue
-            data = line[5:].strip()
-            if data == _DONE:
-                await _drain(body)
-                return
-            yield data
-
-
-async def _drain(body: AsyncIterator[bytes]) -> None:
-    import httpx2
-
-    with contextlib.suppress(TimeoutError, httpx2.HTTPError):
-        async with asyncio.timeout(_LINGER):
-            async for _ in body:
-                pass
-
-
-class Answer:
+class ChatAnswer:
     """The answer so far."""
 
     def __init__(self, asked: str) -> None:
@@ -123,6 +92,11 @@ class Answer:
         self._refused = False
         self._calls: list[_Call] = []
         self._places: dict[int, int] = {}
+
+    @property
+    def finished(self) -> bool:
+        """See `http_model.Answer`."""
+        return self.finish is not None
 
     def add(self, data: bytes) -> Iterator[Delta]:
         """Take in one event and give out what it adds.

@@ -1,4 +1,4 @@
-"""What went wrong with a call over the `openai` SDK: its kind, whether to try again, and how to say it."""
+"""What went wrong with a call over a provider's SDK: its kind, whether to try again, and how to say it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ from store.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from types import ModuleType
+
+    from auditors.models.base import FailedAttempt
+
+BLOT = "[key]"
+"""Stands where a key would."""
 
 _LONGEST_WAIT = 120.0
 """Seconds that an endpoint may ask us to wait; more looks like a run that hangs."""
@@ -24,23 +30,30 @@ _LONGEST_DETAIL = 300
 
 _KINDS = {
     401: ErrorKind.AUTH,
+    402: ErrorKind.QUOTA,
     403: ErrorKind.AUTH,
     404: ErrorKind.NOT_FOUND,
     408: ErrorKind.TIMEOUT,
     409: ErrorKind.SERVER,
     429: ErrorKind.RATE_LIMIT,
+    503: ErrorKind.OVERLOADED,
+    529: ErrorKind.OVERLOADED,
 }
 _PASSING = {408, 409, 429}
+_SPENT = {"insufficient_quota", "billing_error", "billing_hard_limit_reached"}
 _FIXES = {
     ErrorKind.AUTH: "check the endpoint's API key and what it may use",
-    ErrorKind.BAD_REQUEST: "check that the endpoint speaks Chat Completions and takes these settings",
+    ErrorKind.BAD_REQUEST: "check that the endpoint speaks this protocol and takes these settings",
     ErrorKind.CONNECTION: "check that the server is up and its base URL is right",
     ErrorKind.CONTEXT_LENGTH: "use fewer turns, or a model with a longer context",
     ErrorKind.NOT_FOUND: "check the model's name and the endpoint's base URL",
-    ErrorKind.RATE_LIMIT: "run fewer calls at once, or check the account's quota",
+    ErrorKind.OVERLOADED: "try again later",
+    ErrorKind.QUOTA: "check the account's credit and spending limits",
+    ErrorKind.RATE_LIMIT: "run fewer calls at once, or check the account's limits",
     ErrorKind.SERVER: "try again later",
     ErrorKind.TIMEOUT: "try again later, or run fewer calls at once",
     ErrorKind.TRUNCATED: "try again later, or check what stands between here and the server",
+    ErrorKind.UNSUPPORTED: "ask for something else, or use another endpoint",
 }
 
 _CONTEXT = re.compile(r"context_length|context length|context window|maximum context|too many tokens", re.I)
@@ -62,13 +75,17 @@ class Failure(msgspec.Struct, frozen=True):
     param: str = ""
     """The parameter that the endpoint blames."""
 
-    def error(self, spec: str, host: str, attempts: int, secret: str) -> ModelError:
-        """The failure as an error for the user, with `secret` blotted out."""
+    def said(self, secret: str) -> str:
+        """`detail` on one line, with `secret` blotted out."""
         # Blot first: a cut could leave a part of the secret that is no longer recognised.
-        detail = self.detail.replace(secret, "[key]") if secret else self.detail
-        detail = one_line(detail, _LONGEST_DETAIL).rstrip(".")
-        tries = f" {attempts} times" if attempts > 1 else ""
-        return ModelError(self.kind, f"{spec} failed{tries} at {host}: {detail}; {_FIXES[self.kind]}.")
+        detail = self.detail.replace(secret, BLOT) if secret else self.detail
+        return one_line(detail, _LONGEST_DETAIL).rstrip(".")
+
+    def error(self, spec: str, host: str, secret: str, failed: tuple[FailedAttempt, ...]) -> ModelError:
+        """The failure as an error for the user, with `secret` blotted out; `failed` are all attempts."""
+        tries = f" {len(failed)} times" if len(failed) > 1 else ""
+        what = f"{spec} failed{tries} at {host}: {self.said(secret)}; {_FIXES[self.kind]}."
+        return ModelError(self.kind, what, failed)
 
 
 class StreamError(Exception):
@@ -79,20 +96,22 @@ class StreamError(Exception):
         self.failure = failure
 
 
-def classify(error: Exception) -> Failure:
-    """The failure behind an exception of the SDK, of its HTTP client or of our own reading."""
+def classify(error: Exception, sdk: ModuleType) -> Failure:
+    """The failure behind an exception of `sdk`, of its HTTP client or of our own reading.
+
+    The SDKs of OpenAI and Anthropic name their exceptions alike.
+    """
     import httpx2
-    import openai
 
     match error:
         case StreamError():
             return error.failure
-        case openai.APITimeoutError() | httpx2.TimeoutException():
+        case sdk.APITimeoutError() | httpx2.TimeoutException():
             return Failure(ErrorKind.TIMEOUT, "the server was silent for too long", passing=True)
-        case openai.APIConnectionError():
+        case sdk.APIConnectionError():
             what = f"no connection ({error.__cause__ or error})"
             return Failure(ErrorKind.CONNECTION, what, passing=True)
-        case openai.APIStatusError():
+        case sdk.APIStatusError():
             return status_failure(error.status_code, error.body, error.response.headers)
         case httpx2.HTTPError():  # The SDK wraps what happens before the answer begins; this came later.
             return Failure(ErrorKind.TRUNCATED, f"the stream broke off ({error})", passing=True)
@@ -103,14 +122,19 @@ def classify(error: Exception) -> Failure:
 def status_failure(status: int, body: object, headers: Mapping[str, str]) -> Failure:
     """The failure that an HTTP status and the `error` object of its body tell of."""
     fields = cast("dict[str, Any]", body) if isinstance(body, dict) else {"message": body}
+    if isinstance(
+        inner := fields.get("error"), dict
+    ):  # One SDK unwraps the body's `error`, the other does not.
+        fields = cast("dict[str, Any]", inner)
     words = str(fields.get("message") or fields.get("detail") or fields.get("error") or "no reason given")
     code = str(fields.get("code") or fields.get("type") or "")
     kind = _KINDS.get(status, ErrorKind.SERVER if status >= 500 else ErrorKind.BAD_REQUEST)
     if kind is ErrorKind.BAD_REQUEST and _CONTEXT.search(f"{code} {words}"):
         kind = ErrorKind.CONTEXT_LENGTH
+    if _SPENT & {str(fields.get("code")), str(fields.get("type"))}:
+        kind = ErrorKind.QUOTA
     wait = _asked_wait(headers)
-    spent = "insufficient_quota" in (fields.get("code"), fields.get("type"))
-    passing = (status in _PASSING or status >= 500) and not spent and wait <= _LONGEST_WAIT
+    passing = (status in _PASSING or status >= 500) and kind is not ErrorKind.QUOTA and wait <= _LONGEST_WAIT
     return Failure(kind, f"HTTP {status}, {words}", passing, wait, str(fields.get("param") or ""))
 
 

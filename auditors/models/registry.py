@@ -13,25 +13,20 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from auditors.models.openai_chat import ConnectionPool, OpenAIChatModel
+from auditors.models.connections import ConnectionPool
+from auditors.models.endpoint import Endpoint, Prefill, WireProtocol
+from auditors.models.http_model import HttpModel, Patience
+from auditors.models.limiter import Limiter
 from store.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from auditors.models.base import Model
+    from auditors.models.http_model import Wire
 
 _CHECK_SECONDS = 3.0
 _LONGEST_URL = 500
-
-
-class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A server that speaks OpenAI Chat Completions."""
-
-    base_url: str
-    """Where `/chat/completions` hangs below, such as `http://127.0.0.1:8000/v1`."""
-    api_key_env: str = ""
-    """Environment variable that holds the key; empty for a server that needs none."""
 
 
 class ProviderStatus(msgspec.Struct, frozen=True):
@@ -47,9 +42,22 @@ class ProviderStatus(msgspec.Struct, frozen=True):
     note: str
 
 
-_OPENAI = Endpoint("https://api.openai.com/v1", "OPENAI_API_KEY")
-_LATER = "this version does not run these models yet"
-_LATER_KEYS = {"anthropic": "ANTHROPIC_API_KEY", "tinker": "TINKER_API_KEY"}
+_TINKER = "https://tinker.thinkingmachines.dev/services/tinker-prod"
+_BUILT_IN = {
+    "openai": Endpoint(
+        base_url="https://api.openai.com/v1",
+        api_key_env="OPENAI_API_KEY",
+        protocol=WireProtocol.RESPONSES,
+    ),
+    "anthropic": Endpoint(
+        base_url="https://api.anthropic.com",
+        api_key_env="ANTHROPIC_API_KEY",
+        protocol=WireProtocol.MESSAGES,
+    ),
+    # Tinker's own service does not stream; its OpenAI-compatible side does, and takes tools.
+    "tinker": Endpoint(base_url=_TINKER, api_key_env="TINKER_API_KEY", protocol=WireProtocol.CHAT),
+}
+_BASE_URL_ENVS = {name: f"{name.upper()}_BASE_URL" for name in _BUILT_IN}
 _FORMS = {
     "sim": "sim/<name>",
     "openai": "openai/<model>",
@@ -79,6 +87,7 @@ class Models:
         self._seed = seed
         self._speed = speed
         self._pool = ConnectionPool()
+        self._limiters: dict[tuple[str, ...], Limiter] = {}
         self._models: dict[str, Model] = {}
 
     def get(self, spec: str) -> Model:
@@ -98,14 +107,36 @@ class Models:
 
             return sim_model(spec.removeprefix("sim/"), seed=self._seed, speed=self._speed)
         name, endpoint, model = self._remote(spec)
-        return OpenAIChatModel(
+        base_url, key = _base_url(name, endpoint), _key(spec, endpoint)
+        if endpoint.protocol is WireProtocol.TINKER:
+            from auditors.models.tinker_sampling import TinkerModel
+
+            return TinkerModel(spec, model, endpoint, base_url=base_url, api_key=key)
+        return HttpModel(
             spec,
-            model,
-            base_url=_base_url(name, endpoint),
-            api_key=_key(spec, endpoint),
+            _wire(endpoint, model, base_url, key),
+            base_url=base_url,
+            api_key=key,
             pool=self._pool,
+            limiter=self._limiter(name, endpoint, model),
+            patience=Patience(silence=endpoint.silence_seconds, answer=endpoint.answer_seconds),
             simulated=model.startswith("sim/"),
         )
+
+    def _limiter(self, name: str, endpoint: Endpoint, model: str) -> Limiter:
+        # OpenAI and Anthropic count each model by itself, and a fine-tuned one with its base model.
+        key = (
+            (name, model.removeprefix("ft:").partition(":")[0])
+            if name in ("openai", "anthropic")
+            else (name,)
+        )
+        if key not in self._limiters:
+            self._limiters[key] = Limiter(
+                max_concurrent=endpoint.max_concurrent,
+                requests_per_minute=endpoint.requests_per_minute,
+                tokens_per_minute=endpoint.tokens_per_minute,
+            )
+        return self._limiters[key]
 
     def _remote(self, spec: str) -> tuple[str, Endpoint, str]:
         """Name of the endpoint, the endpoint, and the name of the model there."""
@@ -122,9 +153,8 @@ class Models:
                     "add it to the configuration with its base_url."
                 )
             return alias, self._endpoints[alias], match["remote"]
-        if match["provider"] == "openai":
-            return "openai", _OPENAI, match["model"]
-        raise InputError(f"{spec}: {_LATER}; use sim/, openai/ or compatible: models.")
+        name = match["provider"] or "tinker"
+        return name, _built_in(name, self._endpoints.get(name)), match["model"] or spec
 
     async def check(self, spec: str) -> None:
         """See whether the model's endpoint answers (`GET /models`) and takes the key.
@@ -167,24 +197,54 @@ class Models:
 
 def providers(endpoints: Mapping[str, Endpoint] | None = None) -> list[ProviderStatus]:
     """Every provider that specifications can name, and each endpoint of `endpoints`."""
-    found = [
-        ProviderStatus("sim", _FORMS["sim"], "", True, "simulated; needs no key and no network"),
-        _status("openai", _FORMS["openai"], _OPENAI.api_key_env, "Chat Completions"),
-        *(
-            _status(alias, f"compatible:{alias}/<model>", endpoint.api_key_env, endpoint.base_url)
-            for alias, endpoint in sorted((endpoints or {}).items())
-        ),
-    ]
-    if not endpoints:
+    given = endpoints or {}
+    found = [ProviderStatus("sim", _FORMS["sim"], "", True, "simulated; needs no key and no network")]
+    for name in _BUILT_IN:
+        endpoint = _built_in(name, given.get(name))
+        found.append(_status(name, _FORMS[name], endpoint))
+    aliases = sorted(given.keys() - _BUILT_IN.keys())
+    found += [_status(alias, f"compatible:{alias}/<model>", given[alias]) for alias in aliases]
+    if not aliases:
         found.append(
             ProviderStatus("compatible", _FORMS["compatible"], "", True, "no endpoint is configured")
         )
-    found += [_status(name, _FORMS[name], key, _LATER) for name, key in _LATER_KEYS.items()]
     return found
 
 
-def _status(name: str, form: str, key_env: str, note: str) -> ProviderStatus:
-    return ProviderStatus(name, form, key_env, not key_env or bool(os.environ.get(key_env)), note)
+def _status(name: str, form: str, endpoint: Endpoint) -> ProviderStatus:
+    key_set = not endpoint.api_key_env or bool(os.environ.get(endpoint.api_key_env))
+    note = f"{endpoint.protocol or WireProtocol.CHAT} at {endpoint.base_url}"
+    return ProviderStatus(name, form, endpoint.api_key_env, key_set, note)
+
+
+def _built_in(name: str, changed: Endpoint | None) -> Endpoint:
+    """A provider's endpoint: as it is known, as the environment moves it, as an entry of its name changes it."""
+    endpoint = _BUILT_IN[name]
+    if url := os.environ.get(_BASE_URL_ENVS[name], "").strip():
+        endpoint = msgspec.structs.replace(endpoint, base_url=url)
+    if changed is not None:
+        given = {field: value for field in Endpoint.__struct_fields__ if (value := getattr(changed, field))}
+        endpoint = msgspec.structs.replace(endpoint, **given)
+    if name == "tinker" and endpoint.protocol is WireProtocol.CHAT:
+        url = endpoint.base_url.rstrip("/") + "/oai/api/v1"
+        endpoint = msgspec.structs.replace(endpoint, base_url=url)
+    return endpoint
+
+
+def _wire(endpoint: Endpoint, model: str, base_url: str, key: str) -> Wire:
+    match endpoint.protocol:
+        case WireProtocol.RESPONSES:
+            from auditors.models.openai_responses import ResponsesWire
+
+            return ResponsesWire(model, base_url=base_url, api_key=key)
+        case WireProtocol.MESSAGES:
+            from auditors.models.anthropic_messages import MessagesWire
+
+            return MessagesWire(model, base_url=base_url, api_key=key, endpoint=endpoint)
+        case _:
+            from auditors.models.openai_chat import ChatWire
+
+            return ChatWire(model, base_url=base_url, api_key=key, prefill=endpoint.prefill or Prefill.NO)
 
 
 def _base_url(name: str, endpoint: Endpoint) -> str:

@@ -21,6 +21,7 @@ from auditors.models.base import (
     ToolCallDelta,
     Usage,
 )
+from auditors.models.tokens import CHARS_PER_TOKEN, asked_chars, message_chars, tokens_of
 from auditors.sim import auditor, judge, target
 from auditors.sim.chance import fingerprint, rng
 from auditors.sim.truth import JUDGES, PERSONAS
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
 
     Answer = Callable[[Request, int], tuple[ChatMessage, StopReason]]
 
-_CHARS_PER_TOKEN = 4
-_CHARS_PER_SECOND = 60 * _CHARS_PER_TOKEN
+_CHARS_PER_SECOND = 60 * CHARS_PER_TOKEN
 _FIRST_TOKEN_S = 0.4
 _FIRST_TOKEN_SIGMA = 0.4
 _TICK_S = 0.03
@@ -83,6 +83,7 @@ def _target(
 
 class _SimModel:
     simulated = True
+    takes_prefill = False
 
     def __init__(self, name: str, answer: Answer, seed: int, speed: float) -> None:
         self.spec = f"sim/{name}"
@@ -138,12 +139,9 @@ def _pieces(text: str, size: int) -> Iterator[str]:
 
 
 def _usage(request: Request, message: ChatMessage) -> Usage:
-    asked = sum(len(m.text) + sum(len(call.arguments) for call in m.tool_calls) for m in request.messages)
-    asked += sum(len(tool.description) for tool in request.tools)
-    said = len(message.text) + sum(len(call.arguments) for call in message.tool_calls)
     return Usage(
-        input=math.ceil(asked / _CHARS_PER_TOKEN),
-        output=math.ceil((said + len(message.reasoning)) / _CHARS_PER_TOKEN),
+        input=tokens_of(asked_chars(request)),
+        output=tokens_of(message_chars(message)),
         cached=0,
-        reasoning=math.ceil(len(message.reasoning) / _CHARS_PER_TOKEN),
+        reasoning=tokens_of(len(message.reasoning)),
     )
