@@ -45,6 +45,11 @@ if TYPE_CHECKING:
 _MAX_ATTEMPTS = 5
 _BACKOFF_BASE_S = 0.5
 _LONGEST_ID = 200
+_GATHER_S = 0.05
+_WAITED_S = 0.001
+"""A piece that took longer than this was waited for; others were in the buffer already."""
+_TRICKLES = 3
+"""Pieces that were waited for before a stream counts as one that trickles."""
 _THROTTLED = (ErrorKind.RATE_LIMIT, ErrorKind.OVERLOADED)
 
 
@@ -251,7 +256,7 @@ class HttpModel:
                 async with create(**arguments) as response:
                     permit.heard(response.headers)
                     attempt.request_id = _request_id(response.headers)
-                    body = _in_time(response.iter_bytes(), attempt.began + self._patience.answer)
+                    body = _paced(response.iter_bytes(), attempt.began + self._patience.answer)
                     async for data in events(body):
                         for delta in attempt.answer.add(data):
                             attempt.received += delta_chars(delta)
@@ -309,12 +314,23 @@ class _Attempt:
         return FailedAttempt(failure.kind, failure.said(secret), seconds, self.received)
 
 
-async def _in_time(body: AsyncIterator[bytes], deadline: float) -> AsyncIterator[bytes]:
-    # Not `asyncio.timeout`: between two pieces the task is the consumer's.
+async def _paced(body: AsyncIterator[bytes], deadline: float) -> AsyncIterator[bytes]:
+    """The pieces of `body` until `deadline`; those of a stream that trickles are taken a handful at a time.
+
+    Waking up for a piece costs more than reading it, and nobody watches more often than `_GATHER_S`.
+    """
+    waited, before = 0, time.monotonic()
     async for piece in body:
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        # Not `asyncio.timeout`: between two pieces the task is the consumer's.
+        if now > deadline:
             raise StreamError(Failure(ErrorKind.TIMEOUT, "the answer took too long"))
         yield piece
+        if now - before > _WAITED_S:
+            waited += 1
+            if waited > _TRICKLES:
+                await asyncio.sleep(_GATHER_S)
+        before = time.monotonic()
 
 
 def _request_id(headers: Mapping[str, str]) -> str:
