@@ -335,16 +335,17 @@ def _without(part: Delta | Response, secret: str) -> Delta | Response:
             return part
         case Response(message):
             calls = tuple(
-                ToolCall(c.id, c.name.replace(secret, BLOT), c.arguments.replace(secret, BLOT))
-                for c in message.tool_calls
+                ToolCall(*(part.replace(secret, BLOT) for part in (call.id, call.name, call.arguments)))
+                for call in message.tool_calls
             )
+            encoded = msgspec.json.encode(message.carry)
             clean = msgspec.structs.replace(
                 message,
                 text=message.text.replace(secret, BLOT),
                 reasoning=message.reasoning.replace(secret, BLOT),
                 tool_calls=calls,
                 # An endpoint takes these unchanged or not at all.
-                carry=() if secret in msgspec.json.encode(message.carry).decode() else message.carry,
+                carry=() if msgspec.json.encode(secret)[1:-1] in encoded else message.carry,
             )
             return msgspec.structs.replace(
                 part,
