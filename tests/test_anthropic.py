@@ -434,6 +434,7 @@ async def test_a_prefill_goes_without_its_last_blank_and_without_reasoning() -> 
         response = await complete(model, request)
     assert server.bodies[0]["messages"][-1]["content"] == [{"type": "text", "text": "I feel"}]
     assert "thinking" not in server.bodies[0]
+    assert "cache_control" not in json.dumps(server.bodies[0])
     assert response.not_sent == ("effort",)
 
 
@@ -844,6 +845,16 @@ async def test_the_key_never_shows_in_an_error(canned: Canned, model: str) -> No
     assert CANARY not in said
     assert CANARY[:8] not in said
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("model", [NEW, OLD])
+async def test_the_key_does_not_follow_a_redirect(model: str) -> None:
+    async with stub(HELLO) as elsewhere:
+        away = Canned((), 307, "text/plain", (("location", f"{elsewhere.url}/v1/messages"),))
+        async with stub(away) as server, messages(server.url, model) as made:
+            with pytest.raises(ModelError, match="HTTP 307"):
+                await complete(made, ask())
+    assert not elsewhere.asked
 
 
 async def test_a_key_that_the_server_echoes_is_in_nothing_that_is_kept() -> None:
