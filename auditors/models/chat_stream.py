@@ -21,6 +21,7 @@ from auditors.models.base import (
     Usage,
 )
 from auditors.models.failure import Failure, StreamError, status_failure
+from auditors.models.tokens import counted
 from store.text import storable
 
 if TYPE_CHECKING:
@@ -44,9 +45,6 @@ class _Delta(msgspec.Struct):
     reasoning: str | None = None
     refusal: str | None = None
     tool_calls: list[_ToolCall] | None = None
-
-
-_MOST_TOKENS = 1_000_000_000
 
 
 class _Choice(msgspec.Struct):
@@ -86,6 +84,7 @@ class ChatAnswer:
         self.model = asked
         """Model id as the endpoint gives it; the one that was asked until then."""
         self.usage = Usage()
+        self.stop_detail = ""
         self.finish: str | None = None
         self._text: list[str] = []
         self._reasoning: list[str] = []
@@ -195,13 +194,8 @@ def _event_failure(error: object) -> Failure:
 def _usage(usage: _Usage) -> Usage:
     prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
     return Usage(
-        input=_count(usage.prompt_tokens),
-        output=_count(usage.completion_tokens),
-        cached=_count(prompt.cached_tokens if prompt else None),
-        reasoning=_count(completion.reasoning_tokens if completion else None),
+        input=counted(usage.prompt_tokens),
+        output=counted(usage.completion_tokens),
+        cached=counted(prompt.cached_tokens if prompt else None),
+        reasoning=counted(completion.reasoning_tokens if completion else None),
     )
-
-
-def _count(tokens: int | None) -> int | None:
-    """A number of tokens, or None for one that cannot be."""
-    return tokens if tokens is not None and 0 <= tokens <= _MOST_TOKENS else None

@@ -56,7 +56,11 @@ _FIXES = {
     ErrorKind.UNSUPPORTED: "ask for something else, or use another endpoint",
 }
 
-_CONTEXT = re.compile(r"context_length|context length|context window|maximum context|too many tokens", re.I)
+_CONTEXT = re.compile(
+    r"context_length|context length|context window|context limit|maximum context|too many tokens|prompt is too long",
+    re.I,
+)
+_NO_CREDIT = re.compile(r"credit balance is too low", re.I)
 _UNTAKEN = re.compile(
     r"unsupported|(not|n't) (support|permitted|allowed)|unrecogni[sz]ed|unknown|unexpected|deprecated", re.I
 )
@@ -131,7 +135,7 @@ def status_failure(status: int, body: object, headers: Mapping[str, str]) -> Fai
     kind = _KINDS.get(status, ErrorKind.SERVER if status >= 500 else ErrorKind.BAD_REQUEST)
     if kind is ErrorKind.BAD_REQUEST and _CONTEXT.search(f"{code} {words}"):
         kind = ErrorKind.CONTEXT_LENGTH
-    if _SPENT & {str(fields.get("code")), str(fields.get("type"))}:
+    if _SPENT & {str(fields.get("code")), str(fields.get("type"))} or _NO_CREDIT.search(words):
         kind = ErrorKind.QUOTA
     wait = _asked_wait(headers)
     passing = (status in _PASSING or status >= 500) and kind is not ErrorKind.QUOTA and wait <= _LONGEST_WAIT

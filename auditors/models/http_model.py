@@ -59,6 +59,8 @@ class Answer(Protocol):
     model: str
     """Model id as the endpoint gives it; the one that was asked until then."""
     usage: Usage
+    stop_detail: str
+    """See `Response.stop_detail`."""
 
     @property
     def finished(self) -> bool:
@@ -122,7 +124,7 @@ class Wire(Protocol):
         ...
 
     def not_sent(self, request: Request, arguments: dict[str, Any]) -> tuple[str, ...]:
-        """Fields of `Settings`, and `json_schema`, that were asked for and did not go out."""
+        """Fields of `Settings`, `json_schema` and `carry`, where they were asked for and did not go out."""
         ...
 
 
@@ -289,6 +291,7 @@ class HttpModel:
             sent=self._wire.sent(arguments),
             not_sent=self._wire.not_sent(request, arguments),
             request_id=attempt.request_id,
+            stop_detail=answer.stop_detail,
         )
 
 
@@ -348,18 +351,22 @@ def _without(part: Delta | Response, secret: str) -> Delta | Response:
             return part
         case Response(message):
             calls = tuple(
-                ToolCall(c.id, c.name.replace(secret, BLOT), c.arguments.replace(secret, BLOT))
-                for c in message.tool_calls
+                ToolCall(*(part.replace(secret, BLOT) for part in (call.id, call.name, call.arguments)))
+                for call in message.tool_calls
             )
+            encoded = msgspec.json.encode(message.carry)
             clean = msgspec.structs.replace(
                 message,
                 text=message.text.replace(secret, BLOT),
                 reasoning=message.reasoning.replace(secret, BLOT),
                 tool_calls=calls,
+                # An endpoint takes these unchanged or not at all.
+                carry=() if msgspec.json.encode(secret)[1:-1] in encoded else message.carry,
             )
             return msgspec.structs.replace(
                 part,
                 message=clean,
                 model=part.model.replace(secret, BLOT),
                 request_id=part.request_id.replace(secret, BLOT),
+                stop_detail=part.stop_detail.replace(secret, BLOT),
             )
