@@ -9,24 +9,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
+from auditors.models.attempt import Attempt
 from auditors.models.base import (
     ChatMessage,
     Delta,
     ErrorKind,
     FailedAttempt,
     ModelError,
-    ReasoningDelta,
     Request,
     Response,
     StopReason,
-    TextDelta,
-    ToolCall,
-    ToolCallDelta,
     Usage,
 )
 from auditors.models.connections import ConnectionPool
@@ -37,7 +34,7 @@ from auditors.models.tokens import asked_chars, completed, delta_chars, tokens_o
 from store.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
     from types import ModuleType
 
     import httpx2
@@ -199,10 +196,10 @@ class HttpModel:
             what = "cannot go on from a given beginning (prefill); leave it out, or see `prefill` in docs/models.md"
             raise ModelError(ErrorKind.UNSUPPORTED, f"{self.spec} {what}.")
         failed: list[FailedAttempt] = []
-        counted, throttled_since = 0, None
+        retries, counted, throttled_since = 0, 0, None
         while True:
             arguments = self._wire.arguments(request)
-            attempt = _Attempt(self._wire.answer())
+            attempt = Attempt(self._wire.answer())
             try:
                 async with contextlib.aclosing(self._attempt(arguments, request, attempt)) as parts:
                     async for part in parts:
@@ -224,7 +221,8 @@ class HttpModel:
                 last = counted >= self._max_attempts
             if last or not failure.passing:
                 raise failure.error(self.spec, self._host, self._secret, tuple(failed))
-            await asyncio.sleep(backoff(failure, len(failed), self._backoff_base))
+            retries += 1
+            await asyncio.sleep(backoff(failure, retries, self._backoff_base))
 
     async def _open(self) -> tuple[ModuleType, Callable[..., Any]]:
         async with self._making:
@@ -240,19 +238,18 @@ class HttpModel:
         return self._wire.connect(http, timeout)
 
     async def _attempt(
-        self, arguments: dict[str, Any], request: Request, attempt: _Attempt
+        self, arguments: dict[str, Any], request: Request, attempt: Attempt
     ) -> AsyncGenerator[Delta]:
         sdk, create = await self._open()
         import httpx2
 
         async with self._limiter.permit(tokens_of(asked_chars(request))) as permit:
-            attempt.began = time.monotonic()
+            attempt.begin(self._patience.answer)
             try:
-                async with create(**arguments) as response:
+                async with attempt.opened(create(**arguments)) as response:
                     permit.heard(response.headers)
                     attempt.request_id = _request_id(response.headers)
-                    body = _in_time(response.iter_bytes(), attempt.began + self._patience.answer)
-                    async for data in events(body):
+                    async for data in events(attempt.body(response.iter_bytes())):
                         for delta in attempt.answer.add(data):
                             attempt.received += delta_chars(delta)
                             yield delta
@@ -270,7 +267,7 @@ class HttpModel:
         self,
         request: Request,
         arguments: dict[str, Any],
-        attempt: _Attempt,
+        attempt: Attempt,
         failed: tuple[FailedAttempt, ...],
     ) -> Response:
         answer = attempt.answer
@@ -279,7 +276,7 @@ class HttpModel:
             message=message,
             stop=answer.stop(),
             usage=completed(answer.usage, request, message),
-            model=answer.model,
+            model=one_line(answer.model, _LONGEST_ID),
             failed=failed,
             sent=self._wire.sent(arguments),
             not_sent=self._wire.not_sent(request, arguments),
@@ -287,63 +284,20 @@ class HttpModel:
         )
 
 
-class _Attempt:
-    """One attempt as it goes on."""
-
-    def __init__(self, answer: Answer) -> None:
-        self.answer = answer
-        self.began = time.monotonic()
-        self.received = 0
-        self.request_id = ""
-
-    def check(self, content_type: str) -> None:
-        """Raise `StreamError` unless the answer is whole."""
-        if not self.answer.finished and "event-stream" not in content_type:
-            what = f"it answered with {content_type or 'no content type'} and not with an event stream"
-            raise StreamError(Failure(ErrorKind.BAD_REQUEST, what))
-        self.answer.stop()
-
-    def failed(self, failure: Failure, secret: str) -> FailedAttempt:
-        """What is recorded of it when it has failed."""
-        seconds = time.monotonic() - self.began
-        return FailedAttempt(failure.kind, failure.said(secret), seconds, self.received)
-
-
-async def _in_time(body: AsyncIterator[bytes], deadline: float) -> AsyncIterator[bytes]:
-    # Not `asyncio.timeout`: between two pieces the task is the consumer's.
-    async for piece in body:
-        if time.monotonic() > deadline:
-            raise StreamError(Failure(ErrorKind.TIMEOUT, "the answer took too long"))
-        yield piece
-
-
 def _request_id(headers: Mapping[str, str]) -> str:
     return one_line(headers.get("x-request-id") or headers.get("request-id") or "", _LONGEST_ID)
 
 
-def _without(part: Delta | Response, secret: str) -> Delta | Response:
-    """`part` with the key blotted out, should a server echo it in its answer."""
+_Part = TypeVar("_Part", bound=Delta | Response)
+
+
+def _without(part: _Part, secret: str) -> _Part:
+    """`part` with the key blotted out wherever a server may have echoed it."""
     if not secret:
         return part
-    match part:
-        case TextDelta(text) | ReasoningDelta(text):
-            return type(part)(text.replace(secret, BLOT)) if secret in text else part
-        case ToolCallDelta():
-            return part
-        case Response(message):
-            calls = tuple(
-                ToolCall(c.id, c.name.replace(secret, BLOT), c.arguments.replace(secret, BLOT))
-                for c in message.tool_calls
-            )
-            clean = msgspec.structs.replace(
-                message,
-                text=message.text.replace(secret, BLOT),
-                reasoning=message.reasoning.replace(secret, BLOT),
-                tool_calls=calls,
-            )
-            return msgspec.structs.replace(
-                part,
-                message=clean,
-                model=part.model.replace(secret, BLOT),
-                request_id=part.request_id.replace(secret, BLOT),
-            )
+    coded = msgspec.json.encode(part)
+    # The key as it stands in JSON, where a quote in it would be escaped.
+    key = msgspec.json.encode(secret)[1:-1]
+    if key not in coded:
+        return part
+    return msgspec.json.decode(coded.replace(key, BLOT.encode()), type=type(part))

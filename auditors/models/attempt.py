@@ -1,0 +1,91 @@
+"""One attempt at a call, and the bounds of time and size within which its answer has to come."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any
+
+from auditors.models.base import ErrorKind, FailedAttempt
+from auditors.models.failure import Failure, StreamError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+
+    from auditors.models.http_model import Answer
+
+_LARGEST_ANSWER = 64 * 1024 * 1024
+"""Bytes of one answer on the wire, several times what the longest takes."""
+_LINGER = 5.0
+"""Seconds to wait for what may follow a finished answer: its usage, and the end of the body."""
+
+
+class Attempt:
+    """One attempt as it goes on."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.received = 0
+        self.request_id = ""
+        self._began = time.monotonic()
+        self._deadline = 0.0
+
+    def begin(self, seconds: float) -> None:
+        """The request goes out now, and its answer has to be there in that time."""
+        self._began = time.monotonic()
+        self._deadline = asyncio.get_running_loop().time() + seconds
+
+    # No timeout may span a `yield`: between two pieces the task is the consumer's.
+    @contextlib.asynccontextmanager
+    async def opened(self, opening: AbstractAsyncContextManager[Any]) -> AsyncGenerator[Any]:
+        """The response, once its headers are there."""
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout_at(self._deadline):
+                    response = await stack.enter_async_context(opening)
+            except TimeoutError:
+                raise _took_too_long() from None
+            yield response
+
+    async def body(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The pieces of the body, within bounds of time and size; what fails after the answer does not matter."""
+        import httpx2
+
+        loop = asyncio.get_running_loop()
+        size = 0
+        while True:
+            deadline = min(self._deadline, loop.time() + _LINGER) if self.answer.finished else self._deadline
+            try:
+                async with asyncio.timeout_at(deadline):
+                    piece = await anext(pieces, None)
+            except (TimeoutError, httpx2.HTTPError) as error:
+                if self.answer.finished:
+                    return
+                if isinstance(error, TimeoutError):
+                    raise _took_too_long() from None
+                raise
+            if piece is None:
+                return
+            size += len(piece)
+            if size > _LARGEST_ANSWER:
+                what = f"the answer has more than {_LARGEST_ANSWER:,} bytes"
+                raise StreamError(Failure(ErrorKind.SERVER, what))
+            yield piece
+
+    def check(self, content_type: str) -> None:
+        """Raise `StreamError` unless the answer is whole."""
+        if not self.answer.finished and "event-stream" not in content_type:
+            what = f"it answered with {content_type or 'no content type'} and not with an event stream"
+            raise StreamError(Failure(ErrorKind.BAD_REQUEST, what))
+        self.answer.stop()
+
+    def failed(self, failure: Failure, secret: str) -> FailedAttempt:
+        """What is recorded of it when it has failed."""
+        seconds = time.monotonic() - self._began
+        return FailedAttempt(failure.kind, failure.said(secret), seconds, self.received)
+
+
+def _took_too_long() -> StreamError:
+    return StreamError(Failure(ErrorKind.TIMEOUT, "the answer took too long"))
