@@ -271,6 +271,7 @@ def rejected(failure: Failure, names: Iterable[str]) -> str | None:
     about = f"{failure.code} {failure.param or failure.detail}"
     untaken = _UNTAKEN.search(f"{failure.detail} {failure.code}")
     for name in names:
-        if re.search(_LOOSE.get(name, rf"\b{re.escape(name)}\b"), about) and (untaken or name in _LOOSE):
+        blamed = re.search(_LOOSE.get(name, rf"\b{re.escape(name)}\b"), about, re.I)
+        if blamed and (untaken or name in _LOOSE):
             return name
     return None

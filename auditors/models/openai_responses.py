@@ -24,7 +24,9 @@ _SETTINGS = ("temperature", "max_output_tokens", "reasoning.effort", "text.forma
 _OPTIONAL = ("reasoning.summary", "max_output_tokens", "include", "prompt_cache_key", "strict")
 _PLAIN = re.compile(r"(ft:)?(gpt-3|gpt-4|chatgpt)")
 """Models that do not reason; they refuse what asks for it."""
-_UNREADABLE = re.compile(r"encrypted[ _]content.*could not be|invalid_encrypted_content|not persisted")
+_UNREADABLE = re.compile(
+    r"encrypted content.*could not be|invalid_encrypted_content|not persisted", re.I | re.S
+)
 
 
 class ResponsesWire:
@@ -76,7 +78,6 @@ class ResponsesWire:
         """See `Wire.arguments`."""
         messages, settings = request.messages, request.settings
         system = storable(messages[0].text) if messages and messages[0].role is Role.SYSTEM else ""
-        tools = self._tools(request)
         effort = self._effort(settings.effort)
         reasoning: dict[str, Any] = {}
         if effort is not None:
@@ -85,11 +86,11 @@ class ResponsesWire:
                 reasoning["summary"] = "auto"
         optional = {
             "instructions": system,
-            "tools": tools,
+            "tools": self._tools(request),
             "reasoning": reasoning,
             "text": self._text(request),
             "include": ["reasoning.encrypted_content"] if "include" in self._optional else None,
-            "prompt_cache_key": _cache_key(system, tools) if "prompt_cache_key" in self._optional else None,
+            "prompt_cache_key": _cache_key(system, request) if "prompt_cache_key" in self._optional else None,
         }
         arguments: dict[str, Any] = {
             "model": self._model,
@@ -217,6 +218,6 @@ def _flat(arguments: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _cache_key(system: str, tools: list[dict[str, Any]]) -> str:
+def _cache_key(system: str, request: Request) -> str:
     """A name for the part of a conversation that all its requests begin with, which tells nothing of it."""
-    return hashlib.sha256(msgspec.json.encode((system, tools))).hexdigest()[:32]
+    return hashlib.sha256(msgspec.json.encode((system, request.tools))).hexdigest()[:32]

@@ -30,7 +30,7 @@ def _closed(schema: object) -> bool:
             inner += cast("list[object]", value)
         elif keyword not in _PLAIN:
             return False
-    if fields.get("type") == "object" or "properties" in fields:
+    if "object" in fields.get("type", ()) or "properties" in fields:
         properties, required = fields.get("properties", {}), fields.get("required", [])
         if fields.get("additionalProperties") is not False or {*properties} != {*required}:
             return False
