@@ -30,8 +30,13 @@ def _closed(schema: object) -> bool:
             inner += cast("list[object]", value)
         elif keyword not in _PLAIN:
             return False
-    if "object" in fields.get("type", ()) or "properties" in fields:
+    kinds = fields.get("type")
+    if kinds == "object" or (isinstance(kinds, list) and "object" in kinds) or "properties" in fields:
         properties, required = fields.get("properties", {}), fields.get("required", [])
-        if fields.get("additionalProperties") is not False or {*properties} != {*required}:
+        if not isinstance(required, list) or fields.get("additionalProperties") is not False:
+            return False
+        if len(cast("list[Any]", required)) != len(properties) or any(
+            name not in required for name in properties
+        ):
             return False
     return all(map(_closed, inner))
