@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from store.records import AuditStatus, Mode
+from store.records import AuditStatus, Driver, Mode
 
 
 class CardState(StrEnum):
@@ -54,6 +54,16 @@ class Entry(msgspec.Struct, frozen=True):
     branch: int = 0
     message_id: str | None = None
     reasoning: str = ""
+    parent_id: str | None = None
+    prefill: bool = False
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One use of an auditor's tool, as a model proposed it or as a person wants it."""
+
+    name: str
+    arguments: str
+    """JSON text."""
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -118,6 +128,24 @@ class Drafted(msgspec.Struct, frozen=True, tag="drafted"):
     text: str
 
 
+class Steering(msgspec.Struct, frozen=True, tag="steering"):
+    """Who holds the wheel of the focused audit; sent with `Focused` and whenever it changes."""
+
+    audit_id: str
+    driver: Driver
+    """Who takes the next step."""
+    held: bool = False
+    """Whether the audit waits before its next step."""
+    approving: bool = False
+    """Whether every step of the model waits for a person's word."""
+    proposed: list[Call] | None = None
+    """The step that waits for it."""
+    tools: list[str] = []
+    """Tools that the target has now."""
+    error: str = ""
+    """Why the last act of a person was not carried out."""
+
+
 class Ended(msgspec.Struct, frozen=True, tag="ended"):
     """The run is over; no frame follows."""
 
@@ -126,7 +154,7 @@ class Ended(msgspec.Struct, frozen=True, tag="ended"):
     reason: str = ""
 
 
-Frame = Hello | Totals | Cards | Focused | Added | Drafted | Ended
+Frame = Hello | Totals | Cards | Focused | Added | Drafted | Steering | Ended
 
 
 class Focus(msgspec.Struct, frozen=True, tag="focus"):
@@ -145,7 +173,67 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Cancel what runs, close the store and end."""
 
 
-Command = Focus | SetPaused | Stop
+class Hold(msgspec.Struct, frozen=True, tag="hold"):
+    """Let an audit wait before its next step, or go on."""
+
+    audit_id: str
+    held: bool
+
+
+class StepOnce(msgspec.Struct, frozen=True, tag="step"):
+    """Let a held audit take one step."""
+
+    audit_id: str
+
+
+class SetApproving(msgspec.Struct, frozen=True, tag="approving"):
+    """Let every step of an audit's model wait for a person's word, or no longer."""
+
+    audit_id: str
+    approving: bool
+
+
+class Decide(msgspec.Struct, frozen=True, tag="decide"):
+    """A person's word on a proposed step."""
+
+    audit_id: str
+    calls: list[Call] | None
+    """What is carried out: the proposal as it is or changed; None turns it down."""
+    feedback: str = ""
+    """What the model is told when it is turned down."""
+
+
+class Drive(msgspec.Struct, frozen=True, tag="drive"):
+    """Take the wheel of an audit, or hand it back to the model."""
+
+    audit_id: str
+    human: bool
+
+
+class Act(msgspec.Struct, frozen=True, tag="act"):
+    """A step of a person, who takes the wheel with it."""
+
+    audit_id: str
+    calls: list[Call]
+
+
+class Mark(msgspec.Struct, frozen=True, tag="mark"):
+    """Keep a person's note on an audit, or on one of its messages."""
+
+    audit_id: str
+    message_id: str | None
+    note: str
+
+
+class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+    """Stop one audit; its slot stays open for the next run."""
+
+    audit_id: str
+
+
+Steer = Hold | StepOnce | SetApproving | Decide | Drive | Act | Mark | Cancel
+"""Commands about one audit."""
+Command = Focus | SetPaused | Stop | Steer
 
 _encoder = msgspec.json.Encoder()
 _frames = msgspec.json.Decoder(Frame)

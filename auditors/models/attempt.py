@@ -20,6 +20,12 @@ _LARGEST_ANSWER = 64 * 1024 * 1024
 """Bytes of one answer on the wire, several times what the longest takes."""
 _LINGER = 5.0
 """Seconds to wait for what may follow a finished answer: its usage, and the end of the body."""
+_GATHER = 0.05
+"""Seconds of a trickling stream that are read at once; nobody watches more often."""
+_WAITED = 0.001
+"""A piece that took longer than this was waited for; others were in the buffer already."""
+_TRICKLES = 3
+"""Pieces that were waited for before a stream counts as one that trickles."""
 
 
 class Attempt:
@@ -50,13 +56,17 @@ class Attempt:
             yield response
 
     async def body(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The pieces of the body, within bounds of time and size; what fails after the answer does not matter."""
+        """The pieces of the body, within bounds of time and size; those that trickle come a handful at a time.
+
+        Waking up for a piece costs more than reading it. What fails after the answer does not matter.
+        """
         import httpx2
 
         loop = asyncio.get_running_loop()
-        size = 0
+        size, waited = 0, 0
         while True:
-            deadline = min(self._deadline, loop.time() + _LINGER) if self.answer.finished else self._deadline
+            began = loop.time()
+            deadline = min(self._deadline, began + _LINGER) if self.answer.finished else self._deadline
             try:
                 async with asyncio.timeout_at(deadline):
                     piece = await anext(pieces, None)
@@ -72,7 +82,11 @@ class Attempt:
             if size > _LARGEST_ANSWER:
                 what = f"the answer has more than {_LARGEST_ANSWER:,} bytes"
                 raise StreamError(Failure(ErrorKind.SERVER, what))
+            trickled = loop.time() - began > _WAITED
+            waited += trickled
             yield piece
+            if trickled and waited > _TRICKLES:
+                await asyncio.sleep(_GATHER)
 
     def check(self, content_type: str) -> None:
         """Raise `StreamError` unless the answer is whole."""
