@@ -26,6 +26,7 @@ from auditors.models.base import (
 )
 from auditors.models.http_model import HttpModel, Patience
 from auditors.models.openai_responses import ResponsesWire
+from auditors.models.registry import Models
 from auditors.models.strict import qualifies
 from tests.canned import JSON, Answer, Canned, Server, canned, refusal, sse
 from tests.wire import CANARY, ask, collect, everything_said
@@ -223,6 +224,7 @@ async def test_half_characters_and_unknown_events_do_no_harm() -> None:
     answer = sse(
         {"type": "response.audio.delta", "delta": 5},
         {"type": "response.new_thing", "item": None},
+        {"type": ["response.completed"]},
         ": ping\n\n",
         delta("output_text", "\ud83d"),
         delta("output_text", "\ude00"),
@@ -395,6 +397,17 @@ async def test_the_environments_account_is_for_openai_only(monkeypatch: pytest.M
         ):
             client = openai_client(http, httpx2.Timeout(1), base_url=f"https://{host}/v1", api_key="k")
             assert client.organization == account, host
+
+
+async def test_openai_is_spoken_to_in_responses(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with canned(HELLO) as server:
+        monkeypatch.setenv("OPENAI_API_KEY", CANARY)
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        models = Models({}, seed=0, speed=1)
+        response = await complete(models.get("openai/gpt-6"), ask())
+        await models.aclose()
+    assert response.message.text == "Hello"
+    assert [asked.path for asked in server.asked] == ["/v1/responses"]
 
 
 # What an endpoint does not take
@@ -665,6 +678,32 @@ async def test_a_lasting_failure_is_named_after_its_attempts(
             await complete(model, ask())
     assert caught.value.kind is kind
     assert len(server.asked) == len(caught.value.failed) == calls
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('{"error":{"message":"a","code":400}}', "HTTP 400, a"),
+        ('{"error":"a"}', "HTTP 400, a"),
+        ('{"object":"error","message":"a","code":400}', "HTTP 400, a"),
+        ('{"detail":"a"}', "HTTP 400, a"),
+        (
+            '{"detail":[{"loc":["body","n"],"msg":"b"},{"loc":["body","m",0],"msg":"c"}]}',
+            "HTTP 400, n: b; m.0: c",
+        ),
+        ('[{"error":{"message":"a"}}]', "HTTP 400, a"),
+        ('"a"', "HTTP 400, a"),
+        ("a\nb", "HTTP 400, a b"),
+        ("{}", "HTTP 400, no reason given"),
+        ("[]", "HTTP 400, no reason given"),
+        ("", "HTTP 400, no reason given"),
+    ],
+)
+async def test_error_bodies_of_every_form_are_read(body: str, said: str) -> None:
+    async with model_of(Canned(body.encode(), 400, JSON)) as (model, _):
+        with pytest.raises(ModelError) as caught:
+            await complete(model, ask())
+    assert caught.value.failed[0].detail == said
 
 
 async def test_a_rate_limit_inside_the_stream_is_waited_for() -> None:

@@ -58,35 +58,39 @@ class Attempt:
     async def body(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The pieces of the body, within bounds of time and size; those that trickle come a handful at a time.
 
-        Waking up for a piece costs more than reading it. What fails after the answer does not matter.
+        Waking up for a piece costs more than reading it, and so would a timer for each: the time is looked at
+        when a piece is there, and silence is the client's to bound. What fails after the answer does not matter.
         """
         import httpx2
 
         loop = asyncio.get_running_loop()
         size, waited = 0, 0
         while True:
-            began = loop.time()
-            deadline = min(self._deadline, began + _LINGER) if self.answer.finished else self._deadline
+            asked = loop.time()
             try:
-                async with asyncio.timeout_at(deadline):
-                    piece = await anext(pieces, None)
-            except (TimeoutError, httpx2.HTTPError) as error:
+                piece = await self._next(pieces)
+            except (TimeoutError, httpx2.HTTPError):
                 if self.answer.finished:
                     return
-                if isinstance(error, TimeoutError):
-                    raise _took_too_long() from None
                 raise
-            if piece is None:
+            now = loop.time()
+            if piece is None or (self.answer.finished and now > self._deadline):
                 return
+            if now > self._deadline:
+                raise _took_too_long()
             size += len(piece)
             if size > _LARGEST_ANSWER:
                 what = f"the answer has more than {_LARGEST_ANSWER:,} bytes"
                 raise StreamError(Failure(ErrorKind.SERVER, what))
-            trickled = loop.time() - began > _WAITED
+            trickled = now - asked > _WAITED
             waited += trickled
             yield piece
             if trickled and waited > _TRICKLES:
                 await asyncio.sleep(_GATHER)
+
+    async def _next(self, pieces: AsyncIterator[bytes]) -> bytes | None:
+        async with asyncio.timeout(_LINGER) if self.answer.finished else contextlib.nullcontext():
+            return await anext(pieces, None)
 
     def check(self, content_type: str) -> None:
         """Raise `StreamError` unless the answer is whole."""

@@ -176,6 +176,8 @@ class HttpModel:
         self._wire = wire
         self._host = urlsplit(base_url).netloc.rpartition("@")[2]
         self._secret = api_key
+        # The key as it stands in JSON, where a quote in it would be escaped.
+        self._secret_json = msgspec.json.encode(api_key)[1:-1]
         self._pool = pool or ConnectionPool()
         self._owns_pool = pool is None
         self._limiter = limiter or Limiter()
@@ -203,12 +205,12 @@ class HttpModel:
             try:
                 async with contextlib.aclosing(self._attempt(arguments, request, attempt)) as parts:
                     async for part in parts:
-                        yield _without(part, self._secret)
+                        yield _without(part, self._secret_json)
                 response = self._response(request, arguments, attempt, tuple(failed))
             except StreamError as error:
                 failure = error.failure
             else:
-                yield _without(response, self._secret)
+                yield _without(response, self._secret_json)
                 return
             failed.append(attempt.failed(failure, self._secret))
             if self._wire.adapt(failure, arguments):
@@ -291,13 +293,8 @@ def _request_id(headers: Mapping[str, str]) -> str:
 _Part = TypeVar("_Part", bound=Delta | Response)
 
 
-def _without(part: _Part, secret: str) -> _Part:
+def _without(part: _Part, secret: bytes) -> _Part:
     """`part` with the key blotted out wherever a server may have echoed it."""
-    if not secret:
+    if not secret or secret not in (coded := msgspec.json.encode(part)):
         return part
-    coded = msgspec.json.encode(part)
-    # The key as it stands in JSON, where a quote in it would be escaped.
-    key = msgspec.json.encode(secret)[1:-1]
-    if key not in coded:
-        return part
-    return msgspec.json.decode(coded.replace(key, BLOT.encode()), type=type(part))
+    return msgspec.json.decode(coded.replace(secret, BLOT.encode()), type=type(part))

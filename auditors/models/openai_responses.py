@@ -155,7 +155,7 @@ class ResponsesWire:
         return [*filter(self._readable, message.carry), *items] if items else []
 
     def _readable(self, item: dict[str, Any]) -> bool:
-        return item.get("type") == "reasoning" and item.get("id") not in self._unreadable
+        return item.get("type") == "reasoning" and str(item.get("id")) not in self._unreadable
 
     def adapt(self, failure: Failure, arguments: dict[str, Any]) -> bool:
         """See `Wire.adapt`."""
@@ -180,7 +180,7 @@ class ResponsesWire:
 
     def _leave_out(self, arguments: dict[str, Any]) -> bool:
         """Send none of the request's reasoning items again; False if there is none."""
-        ids = {item["id"] for item in arguments["input"] if item.get("type") == "reasoning" and "id" in item}
+        ids = {str(item.get("id")) for item in arguments["input"] if item.get("type") == "reasoning"}
         self._unreadable |= ids
         return bool(ids)
 

@@ -111,12 +111,12 @@ class ResponsesAnswer:
         kind = fields.get("type")
         if kind == "error" or (kind is None and "error" in fields):
             raise StreamError(event_failure(fields))
-        if kind not in _READ:
+        if not isinstance(kind, str) or kind not in _READ:
             return
         try:
             event = msgspec.convert(fields, _Event)
             yield from self._add(event)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, RecursionError) as error:
             raise unreadable(error) from None
 
     def _add(self, event: _Event) -> Iterator[Delta]:
