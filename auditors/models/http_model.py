@@ -9,24 +9,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
+from auditors.models.attempt import Attempt
 from auditors.models.base import (
     ChatMessage,
     Delta,
     ErrorKind,
     FailedAttempt,
     ModelError,
-    ReasoningDelta,
     Request,
     Response,
     StopReason,
-    TextDelta,
-    ToolCall,
-    ToolCallDelta,
     Usage,
 )
 from auditors.models.connections import ConnectionPool
@@ -37,7 +34,7 @@ from auditors.models.tokens import asked_chars, completed, delta_chars, tokens_o
 from store.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
     from types import ModuleType
 
     import httpx2
@@ -45,11 +42,6 @@ if TYPE_CHECKING:
 _MAX_ATTEMPTS = 5
 _BACKOFF_BASE_S = 0.5
 _LONGEST_ID = 200
-_GATHER_S = 0.05
-_WAITED_S = 0.001
-"""A piece that took longer than this was waited for; others were in the buffer already."""
-_TRICKLES = 3
-"""Pieces that were waited for before a stream counts as one that trickles."""
 _THROTTLED = (ErrorKind.RATE_LIMIT, ErrorKind.OVERLOADED)
 
 
@@ -186,6 +178,8 @@ class HttpModel:
         self._wire = wire
         self._host = urlsplit(base_url).netloc.rpartition("@")[2]
         self._secret = api_key
+        # The key as it stands in JSON, where a quote in it would be escaped.
+        self._secret_json = msgspec.json.encode(api_key)[1:-1]
         self._pool = pool or ConnectionPool()
         self._owns_pool = pool is None
         self._limiter = limiter or Limiter()
@@ -206,19 +200,19 @@ class HttpModel:
             what = "cannot go on from a given beginning (prefill); leave it out, or see `prefill` in docs/models.md"
             raise ModelError(ErrorKind.UNSUPPORTED, f"{self.spec} {what}.")
         failed: list[FailedAttempt] = []
-        counted, throttled_since = 0, None
+        retries, counted, throttled_since = 0, 0, None
         while True:
             arguments = self._wire.arguments(request)
-            attempt = _Attempt(self._wire.answer())
+            attempt = Attempt(self._wire.answer())
             try:
                 async with contextlib.aclosing(self._attempt(arguments, request, attempt)) as parts:
                     async for part in parts:
-                        yield _without(part, self._secret)
+                        yield _without(part, self._secret_json)
                 response = self._response(request, arguments, attempt, tuple(failed))
             except StreamError as error:
                 failure = error.failure
             else:
-                yield _without(response, self._secret)
+                yield _without(response, self._secret_json)
                 return
             failed.append(attempt.failed(failure, self._secret))
             if self._wire.adapt(failure, arguments):
@@ -231,7 +225,8 @@ class HttpModel:
                 last = counted >= self._max_attempts
             if last or not failure.passing:
                 raise failure.error(self.spec, self._host, self._secret, tuple(failed))
-            await asyncio.sleep(backoff(failure, len(failed), self._backoff_base))
+            retries += 1
+            await asyncio.sleep(backoff(failure, retries, self._backoff_base))
 
     async def _open(self) -> tuple[ModuleType, Callable[..., Any]]:
         async with self._making:
@@ -247,19 +242,18 @@ class HttpModel:
         return self._wire.connect(http, timeout)
 
     async def _attempt(
-        self, arguments: dict[str, Any], request: Request, attempt: _Attempt
+        self, arguments: dict[str, Any], request: Request, attempt: Attempt
     ) -> AsyncGenerator[Delta]:
         sdk, create = await self._open()
         import httpx2
 
         async with self._limiter.permit(tokens_of(asked_chars(request))) as permit:
-            attempt.began = time.monotonic()
+            attempt.begin(self._patience.answer)
             try:
-                async with create(**arguments) as response:
+                async with attempt.opened(create(**arguments)) as response:
                     permit.heard(response.headers)
                     attempt.request_id = _request_id(response.headers)
-                    body = _paced(response.iter_bytes(), attempt.began + self._patience.answer)
-                    async for data in events(body):
+                    async for data in events(attempt.body(response.iter_bytes())):
                         for delta in attempt.answer.add(data):
                             attempt.received += delta_chars(delta)
                             yield delta
@@ -277,7 +271,7 @@ class HttpModel:
         self,
         request: Request,
         arguments: dict[str, Any],
-        attempt: _Attempt,
+        attempt: Attempt,
         failed: tuple[FailedAttempt, ...],
     ) -> Response:
         answer = attempt.answer
@@ -286,7 +280,7 @@ class HttpModel:
             message=message,
             stop=answer.stop(),
             usage=completed(answer.usage, request, message),
-            model=answer.model,
+            model=one_line(answer.model, _LONGEST_ID),
             failed=failed,
             sent=self._wire.sent(arguments),
             not_sent=self._wire.not_sent(request, arguments),
@@ -295,78 +289,15 @@ class HttpModel:
         )
 
 
-class _Attempt:
-    """One attempt as it goes on."""
-
-    def __init__(self, answer: Answer) -> None:
-        self.answer = answer
-        self.began = time.monotonic()
-        self.received = 0
-        self.request_id = ""
-
-    def check(self, content_type: str) -> None:
-        """Raise `StreamError` unless the answer is whole."""
-        if not self.answer.finished and "event-stream" not in content_type:
-            what = f"it answered with {content_type or 'no content type'} and not with an event stream"
-            raise StreamError(Failure(ErrorKind.BAD_REQUEST, what))
-        self.answer.stop()
-
-    def failed(self, failure: Failure, secret: str) -> FailedAttempt:
-        """What is recorded of it when it has failed."""
-        seconds = time.monotonic() - self.began
-        return FailedAttempt(failure.kind, failure.said(secret), seconds, self.received)
-
-
-async def _paced(body: AsyncIterator[bytes], deadline: float) -> AsyncIterator[bytes]:
-    """The pieces of `body` until `deadline`; those of a stream that trickles are taken a handful at a time.
-
-    Waking up for a piece costs more than reading it, and nobody watches more often than `_GATHER_S`.
-    """
-    waited, before = 0, time.monotonic()
-    async for piece in body:
-        now = time.monotonic()
-        # Not `asyncio.timeout`: between two pieces the task is the consumer's.
-        if now > deadline:
-            raise StreamError(Failure(ErrorKind.TIMEOUT, "the answer took too long"))
-        yield piece
-        if now - before > _WAITED_S:
-            waited += 1
-            if waited > _TRICKLES:
-                await asyncio.sleep(_GATHER_S)
-        before = time.monotonic()
-
-
 def _request_id(headers: Mapping[str, str]) -> str:
     return one_line(headers.get("x-request-id") or headers.get("request-id") or "", _LONGEST_ID)
 
 
-def _without(part: Delta | Response, secret: str) -> Delta | Response:
-    """`part` with the key blotted out, should a server echo it in its answer."""
-    if not secret:
+_Part = TypeVar("_Part", bound=Delta | Response)
+
+
+def _without(part: _Part, secret: bytes) -> _Part:
+    """`part` with the key blotted out wherever a server may have echoed it."""
+    if not secret or secret not in (coded := msgspec.json.encode(part)):
         return part
-    match part:
-        case TextDelta(text) | ReasoningDelta(text):
-            return type(part)(text.replace(secret, BLOT)) if secret in text else part
-        case ToolCallDelta():
-            return part
-        case Response(message):
-            calls = tuple(
-                ToolCall(*(part.replace(secret, BLOT) for part in (call.id, call.name, call.arguments)))
-                for call in message.tool_calls
-            )
-            encoded = msgspec.json.encode(message.carry)
-            clean = msgspec.structs.replace(
-                message,
-                text=message.text.replace(secret, BLOT),
-                reasoning=message.reasoning.replace(secret, BLOT),
-                tool_calls=calls,
-                # An endpoint takes these unchanged or not at all.
-                carry=() if msgspec.json.encode(secret)[1:-1] in encoded else message.carry,
-            )
-            return msgspec.structs.replace(
-                part,
-                message=clean,
-                model=part.model.replace(secret, BLOT),
-                request_id=part.request_id.replace(secret, BLOT),
-                stop_detail=part.stop_detail.replace(secret, BLOT),
-            )
+    return msgspec.json.decode(coded.replace(secret, BLOT.encode()), type=type(part))
