@@ -61,9 +61,12 @@ def nameless(message: Any) -> dict[str, Any]:
 
 async def test_the_events_of_a_stream_come_in_order() -> None:
     script = Script(*EVERYTHING, stop=StopReason.TOOL_CALLS)
-    async with serving(script) as server, anthropic_sdk(server) as client:
-        async with client.messages.with_streaming_response.create(**BODY, stream=True) as answer:
-            body = (await answer.read()).decode()
+    async with (
+        serving(script) as server,
+        anthropic_sdk(server) as client,
+        client.messages.with_streaming_response.create(**BODY, stream=True) as answer,
+    ):
+        body = (await answer.read()).decode()
     events = [event.split("\n") for event in body.strip().split("\n\n")]
     told = [json.loads(data.removeprefix("data: ")) for _, data in events]
     assert [name.removeprefix("event: ") for name, _ in events] == [event["type"] for event in told]
@@ -95,9 +98,12 @@ async def test_the_events_of_a_stream_come_in_order() -> None:
 
 async def test_the_helper_puts_the_stream_together() -> None:
     script = Script(*EVERYTHING, stop=StopReason.TOOL_CALLS)
-    async with serving(script) as server, anthropic_sdk(server) as client:
-        async with client.messages.stream(**BODY) as stream:
-            message = await stream.get_final_message()
+    async with (
+        serving(script) as server,
+        anthropic_sdk(server) as client,
+        client.messages.stream(**BODY) as stream,
+    ):
+        message = await stream.get_final_message()
     thinking, text, *calls = message.content
     assert (thinking.type, thinking.thinking) == ("thinking", "Let me think")
     assert thinking.signature
@@ -269,9 +275,12 @@ async def test_arguments_that_are_no_object_are_wrapped_in_a_whole_answer() -> N
 async def test_a_call_that_no_delta_announced_is_still_sent() -> None:
     script = Script(TextDelta("now"))
     script.response = Script(ToolCallDelta(0, "stop", ""), stop=StopReason.TOOL_CALLS).response
-    async with serving(script) as server, anthropic_sdk(server) as client:
-        async with client.messages.stream(**BODY) as stream:
-            message = await stream.get_final_message()
+    async with (
+        serving(script) as server,
+        anthropic_sdk(server) as client,
+        client.messages.stream(**BODY) as stream,
+    ):
+        message = await stream.get_final_message()
     assert [block.type for block in message.content] == ["text", "tool_use"]
 
 

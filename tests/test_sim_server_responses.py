@@ -97,11 +97,12 @@ async def test_the_events_of_a_stream_come_in_order_and_numbered() -> None:
 
 
 async def test_each_event_carries_its_type_as_its_name_and_none_says_done() -> None:
-    async with serving(Script(*HELLO)) as server, openai_sdk(server) as client:
-        async with client.responses.with_streaming_response.create(
-            model="script", input="Hi", stream=True
-        ) as answer:
-            body = (await answer.read()).decode()
+    async with (
+        serving(Script(*HELLO)) as server,
+        openai_sdk(server) as client,
+        client.responses.with_streaming_response.create(model="script", input="Hi", stream=True) as answer,
+    ):
+        body = (await answer.read()).decode()
     for event in body.strip().split("\n\n"):
         name, data = event.split("\n")
         assert name.removeprefix("event: ") == json.loads(data.removeprefix("data: "))["type"]
@@ -109,9 +110,12 @@ async def test_each_event_carries_its_type_as_its_name_and_none_says_done() -> N
 
 async def test_the_helper_puts_the_stream_together() -> None:
     script = Script(*EVERYTHING, stop=StopReason.TOOL_CALLS)
-    async with serving(script) as server, openai_sdk(server) as client:
-        async with client.responses.stream(model="script", input="Hi") as stream:
-            response = await stream.get_final_response()
+    async with (
+        serving(script) as server,
+        openai_sdk(server) as client,
+        client.responses.stream(model="script", input="Hi") as stream,
+    ):
+        response = await stream.get_final_response()
     assert response.status == "completed"
     assert response.output_text == "Hello"
     calls = [item for item in response.output if item.type == "function_call"]
@@ -306,9 +310,12 @@ async def test_an_incomplete_answer_says_why(stop: StopReason, parts: tuple, rea
 async def test_a_call_that_no_delta_announced_is_still_sent() -> None:
     script = Script(TextDelta("now"))
     script.response = Script(ToolCallDelta(0, "stop", ""), stop=StopReason.TOOL_CALLS).response
-    async with serving(script) as server, openai_sdk(server) as client:
-        async with client.responses.stream(model="script", input="Hi") as stream:
-            response = await stream.get_final_response()
+    async with (
+        serving(script) as server,
+        openai_sdk(server) as client,
+        client.responses.stream(model="script", input="Hi") as stream,
+    ):
+        response = await stream.get_final_response()
     assert [item.type for item in response.output] == ["message", "function_call"]
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from auditors.models.base import Delta, ErrorKind, Model, ModelError, Response, ToolCallDelta
 from auditors.sim.connection import RequestError
-from auditors.sim.exchange import ending, failed
+from auditors.sim.exchange import ending, failed, last_piece
 from auditors.sim.faults import Break, Fault, Frame, Framing, How, Slow
 
 if TYPE_CHECKING:
@@ -81,7 +81,9 @@ class AnswerStream:
                         announced.add(part.index)
             if response is None:
                 raise ModelError(ErrorKind.TRUNCATED, f"{model.spec} ended its stream without an answer.")
-            await self._step(ending(exchange, response, held, announced))
+            if held is not None:
+                await self._step(last_piece(exchange, response, held))
+            await self._step(ending(exchange, response, announced))
         except ModelError as error:
             if not opened:
                 raise failed(error) from None

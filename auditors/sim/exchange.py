@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from auditors.models.base import (
@@ -102,23 +103,22 @@ class Exchange(Protocol):
         ...
 
 
-def ending(
-    exchange: Exchange, response: Response, last: Delta | None, announced: Container[int]
-) -> Iterator[Event]:
-    """The end of an answer.
+def last_piece(exchange: Exchange, response: Response, last: Delta) -> Iterator[Event]:
+    """The last piece of an answer.
 
     The wire marks a refusal in its words, the model only afterwards: so the last delta waits for the response.
-
-    Args:
-        exchange: who writes.
-        response: the answer.
-        last: the last delta, not written yet.
-        announced: indices of the calls that deltas told of; another, such as one with empty arguments, follows.
     """
     if response.stop is StopReason.REFUSAL and isinstance(last, TextDelta):
         yield from exchange.refusal(last.text)
-    elif last is not None:
+    else:
         yield from exchange.delta(last)
+
+
+def ending(exchange: Exchange, response: Response, announced: Container[int]) -> Iterator[Event]:
+    """The end of an answer.
+
+    `announced` are the indices of the calls that deltas told of; one with empty arguments may have had none.
+    """
     for index, call in enumerate(response.message.tool_calls):
         if index not in announced:
             yield from exchange.delta(ToolCallDelta(index, call.name, call.arguments))
@@ -128,12 +128,12 @@ def ending(
 def write_whole(exchange: Exchange, response: Response) -> None:
     """Write an answer in one go, for protocols whose whole answer is what their stream adds up to."""
     message = response.message
-    for _ in exchange.start():
-        pass
+    pieces = [exchange.start()]
     if message.reasoning:
-        for _ in exchange.delta(ReasoningDelta(message.reasoning)):
-            pass
-    for _ in ending(exchange, response, TextDelta(message.text) if message.text else None, ()):
+        pieces.append(exchange.delta(ReasoningDelta(message.reasoning)))
+    if message.text:
+        pieces.append(last_piece(exchange, response, TextDelta(message.text)))
+    for _ in itertools.chain(*pieces, ending(exchange, response, ())):
         pass
 
 
