@@ -7,7 +7,8 @@ import pytest
 
 from auditors.models.base import TextDelta, complete
 from auditors.models.endpoint import Endpoint
-from auditors.models.registry import Models, providers
+from auditors.models.registry import Models
+from auditors.models.specs import providers
 from store.errors import InputError
 from tests.wire import CANARY, Script, ask, everything_said, serving
 

@@ -12,26 +12,21 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-import msgspec
-
 from auditors.models.base import (
     ChatMessage,
     Delta,
     ErrorKind,
     FailedAttempt,
     ModelError,
-    ReasoningDelta,
     Request,
     Response,
     StopReason,
-    TextDelta,
-    ToolCall,
-    ToolCallDelta,
     Usage,
 )
 from auditors.models.connections import ConnectionPool
-from auditors.models.failure import BLOT, Failure, StreamError, backoff, classify
+from auditors.models.failure import Failure, StreamError, backoff, classify
 from auditors.models.limiter import Limiter
+from auditors.models.redact import Blotter, blotted
 from auditors.models.sse import events
 from auditors.models.tokens import asked_chars, completed, delta_chars, tokens_of
 from store.text import one_line
@@ -203,15 +198,19 @@ class HttpModel:
         while True:
             arguments = self._wire.arguments(request)
             attempt = _Attempt(self._wire.answer())
+            blotter = Blotter(self._secret)
             try:
                 async with contextlib.aclosing(self._attempt(arguments, request, attempt)) as parts:
                     async for part in parts:
-                        yield _without(part, self._secret)
+                        for delta in blotter.take(part):
+                            yield delta
                 response = self._response(request, arguments, attempt, tuple(failed))
             except StreamError as error:
                 failure = error.failure
             else:
-                yield _without(response, self._secret)
+                for delta in blotter.rest():
+                    yield delta
+                yield blotted(response, self._secret)
                 return
             failed.append(attempt.failed(failure, self._secret))
             if self._wire.adapt(failure, arguments):
@@ -250,7 +249,7 @@ class HttpModel:
             try:
                 async with create(**arguments) as response:
                     permit.heard(response.headers)
-                    attempt.request_id = _request_id(response.headers)
+                    attempt.request_id = _request_id(response.headers, self._secret)
                     body = _in_time(response.iter_bytes(), attempt.began + self._patience.answer)
                     async for data in events(body):
                         for delta in attempt.answer.add(data):
@@ -317,33 +316,7 @@ async def _in_time(body: AsyncIterator[bytes], deadline: float) -> AsyncIterator
         yield piece
 
 
-def _request_id(headers: Mapping[str, str]) -> str:
-    return one_line(headers.get("x-request-id") or headers.get("request-id") or "", _LONGEST_ID)
-
-
-def _without(part: Delta | Response, secret: str) -> Delta | Response:
-    """`part` with the key blotted out, should a server echo it in its answer."""
-    if not secret:
-        return part
-    match part:
-        case TextDelta(text) | ReasoningDelta(text):
-            return type(part)(text.replace(secret, BLOT)) if secret in text else part
-        case ToolCallDelta():
-            return part
-        case Response(message):
-            calls = tuple(
-                ToolCall(c.id, c.name.replace(secret, BLOT), c.arguments.replace(secret, BLOT))
-                for c in message.tool_calls
-            )
-            clean = msgspec.structs.replace(
-                message,
-                text=message.text.replace(secret, BLOT),
-                reasoning=message.reasoning.replace(secret, BLOT),
-                tool_calls=calls,
-            )
-            return msgspec.structs.replace(
-                part,
-                message=clean,
-                model=part.model.replace(secret, BLOT),
-                request_id=part.request_id.replace(secret, BLOT),
-            )
+def _request_id(headers: Mapping[str, str], secret: str) -> str:
+    # Blot first: a cut could leave a part of the key that is no longer recognised.
+    given = headers.get("x-request-id") or headers.get("request-id") or ""
+    return one_line(blotted(given, secret), _LONGEST_ID)
