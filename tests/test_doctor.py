@@ -15,13 +15,13 @@ import pytest
 from auditors import doctor, prompts
 from auditors.doctor import Capability, Diagnosis, examine, roles_of
 from auditors.models.base import ChatMessage, Request, Response, Role, StopReason, TextDelta, ToolCall, Usage
-from auditors.models.endpoint import Endpoint, Prefill
+from auditors.models.endpoint import Endpoint, Prefill, WireProtocol
 from auditors.models.registry import Models
 from auditors.prices import Price, Prices
 from auditors.sim.server import Faults, Reply, Server, serve
 from auditors.study import load_study
 from store.records import CallRole
-from tests.studies import ROOT, small_study
+from tests.studies import ROOT, lab_study, small_study
 
 NUMBERS = "one, two, three"
 PRICES = Prices({"compatible:lab/*": Price(input=1.0, output=2.0)})
@@ -244,16 +244,15 @@ async def command(*arguments: object, **env: str) -> tuple[int | None, str, str]
     return process.returncode, out.decode(), errors.decode()
 
 
-def lab_study(folder: Path, server: Server) -> Path:
-    table = f'\n[endpoints.lab]\nbase_url = "{server.base_url}"\n'
-    path = small_study(folder, "compatible:lab/", table)
+def able_study(folder: Path, server: Server) -> Path:
+    path = lab_study(folder, server.base_url, WireProtocol.CHAT)
     path.write_text(path.read_text().replace("lab/sim/", "lab/"))
     return path
 
 
 async def test_the_command_prints_what_works_and_writes_nothing(tmp_path: Path) -> None:
     async with lab(Able()) as (server, _):
-        study = lab_study(tmp_path, server)
+        study = able_study(tmp_path, server)
         code, out, errors = await command("doctor", study)
     assert (code, errors) == (0, "")
     lines = [" ".join(line.split()) for line in out.splitlines()]
@@ -268,7 +267,7 @@ async def test_the_command_prints_what_works_and_writes_nothing(tmp_path: Path) 
 
 async def test_a_model_that_cannot_play_its_role_is_exit_code_1(tmp_path: Path) -> None:
     async with lab(Able(call="", structured="\x1b[31m")) as (server, _):
-        study = lab_study(tmp_path, server)
+        study = able_study(tmp_path, server)
         code, out, errors = await command("doctor", study)
         json_code, report, _ = await command("doctor", study, "--json")
         one_code, _, _ = await command("doctor", study, "--model", "compatible:lab/vanilla")
@@ -314,7 +313,7 @@ async def test_ctrl_c_ends_the_command_without_a_word(tmp_path: Path) -> None:
 
     async with lab(Silent()) as (server, _):
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "cc_tui", "doctor", str(lab_study(tmp_path, server)),
+            sys.executable, "-m", "cc_tui", "doctor", str(able_study(tmp_path, server)),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
         )  # fmt: skip
         await asyncio.wait_for(asked.wait(), 30)
