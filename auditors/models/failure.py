@@ -121,22 +121,19 @@ def classify(error: Exception, sdk: ModuleType) -> Failure:
 
 def status_failure(status: int, body: object, headers: Mapping[str, str]) -> Failure:
     """The failure that an HTTP status and the `error` object of its body tell of."""
+    if 300 <= status < 400:
+        where = headers.get("location", "it does not say where")
+        return Failure(ErrorKind.NOT_FOUND, f"HTTP {status}, it sends elsewhere ({where}), where no key is taken")
     fields = cast("dict[str, Any]", body) if isinstance(body, dict) else {"message": body}
     if isinstance(
         inner := fields.get("error"), dict
     ):  # One SDK unwraps the body's `error`, the other does not.
         fields = cast("dict[str, Any]", inner)
     words = str(fields.get("message") or fields.get("detail") or fields.get("error") or "no reason given")
-    if 300 <= status < 400:
-        words = (
-            f"it sends elsewhere ({headers.get('location', 'without saying where')}), which is not followed"
-        )
     code = str(fields.get("code") or fields.get("type") or "")
     kind = _KINDS.get(status, ErrorKind.SERVER if status >= 500 else ErrorKind.BAD_REQUEST)
     if kind is ErrorKind.BAD_REQUEST and _CONTEXT.search(f"{code} {words}"):
         kind = ErrorKind.CONTEXT_LENGTH
-    if 300 <= status < 400:
-        kind = ErrorKind.NOT_FOUND
     if _SPENT & {str(fields.get("code")), str(fields.get("type"))}:
         kind = ErrorKind.QUOTA
     wait = _asked_wait(headers)
