@@ -225,7 +225,7 @@ async def test_a_key_follows_no_redirect(protocol: WireProtocol, monkeypatch: py
         answering(body=LISTS) as (elsewhere, stolen),
         answering(307, {}, location=f"{elsewhere}/?key={CANARY}") as (address, asked),
     ):
-        with pytest.raises(InputError, match=r"sends elsewhere \(HTTP 307") as caught:
+        with pytest.raises(InputError, match=r"redirects \(HTTP 307") as caught:
             await asked_of(address, "m-1", protocol)
     assert (len(asked), stolen) == (1, [])
     assert CANARY not in everything_said(caught.value)

@@ -123,7 +123,7 @@ def status_failure(status: int, body: object, headers: Mapping[str, str]) -> Fai
     """The failure that an HTTP status and the `error` object of its body tell of."""
     if 300 <= status < 400:
         where = headers.get("location", "it does not say where")
-        return Failure(ErrorKind.NOT_FOUND, f"HTTP {status}, it sends elsewhere ({where}), where no key is taken")
+        return Failure(ErrorKind.NOT_FOUND, f"HTTP {status}, it redirects ({where}), which is not followed")
     fields = cast("dict[str, Any]", body) if isinstance(body, dict) else {"message": body}
     if isinstance(
         inner := fields.get("error"), dict

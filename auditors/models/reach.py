@@ -102,8 +102,8 @@ async def listing(http: httpx2.AsyncClient, remote: Remote) -> Listing:
         )
     if 300 <= status < 400:
         raise InputError(
-            f"{remote.spec}: {remote.host} sends elsewhere (HTTP {status}, {_said(elsewhere, remote)}), where "
-            "no key is taken; if that is right, make it the base_url."
+            f"{remote.spec}: {remote.host} redirects (HTTP {status}, {_said(elsewhere, remote)}), and no key "
+            "follows a redirect; if the new address is right, make it the base_url."
         )
     if status == 401:
         variable = remote.endpoint.api_key_env
