@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
-from auditors.models.base import Delta, ReasoningDelta, TextDelta, ToolCallDelta
+from auditors.models.base import ChatMessage, Delta, ReasoningDelta, TextDelta, ToolCallDelta
 from auditors.models.failure import BLOT
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ def _blotted(value: Any, key: str) -> Any:
         return value.replace(key, BLOT)
     if isinstance(value, msgspec.Struct):
         fields = {name: _blotted(getattr(value, name), key) for name in value.__struct_fields__}
+        if isinstance(value, ChatMessage) and fields["carry"] != value.carry:
+            # An endpoint takes these unchanged or not at all.
+            fields["carry"] = ()
         return msgspec.structs.replace(value, **fields)
     if isinstance(value, tuple | list):
         items = cast("list[Any]", value)
