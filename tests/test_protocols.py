@@ -74,12 +74,13 @@ async def test_audits_of_many_turns_and_their_judgements_come_through(
     assert one(store, "SELECT count(*) FROM judgements WHERE kind = 'rubric' AND status = 'ok'") > 0
     assert one(store, "SELECT count(*) FROM model_calls WHERE status = 'error' OR retries > 0") == 0
     answered = "SELECT DISTINCT answered FROM model_calls WHERE answered IS NOT NULL ORDER BY 1"
-    assert [row["answered"] for row in query(store, answered)] == [
-        "sim-auditor-2026",
-        "sim-conscious-1-2026",
-        "sim-judge-a-2026",
-        "sim-vanilla-2026",
-    ]
+    names = ["auditor", "conscious-1", "judge-a", "vanilla"]
+    if protocol is WireProtocol.MESSAGES:
+        # There the head of a stream names the model, when the simulated one has not said its name yet.
+        expected = [f"sim/{name.replace('-1', '@1')}" for name in names]
+    else:
+        expected = [f"sim-{name}-2026" for name in names]
+    assert [row["answered"] for row in query(store, answered)] == expected
     uncounted = "SELECT count(*) FROM model_calls WHERE input_tokens IS NULL OR output_tokens IS NULL"
     assert one(store, uncounted) == 0
     assert one(store, "SELECT bool_and(simulated) FROM audits") is True
