@@ -69,7 +69,7 @@ def _models(parsed: argparse.Namespace) -> int:
         ]
         for p in providers(_endpoints(study))
     ]
-    print_rows(["provider", "write it as", "key", ""], rows, width=None)
+    print_rows(["provider", "write it as", "key", "where"], rows, width=None, optional=("write it as",))
     if study:
         from auditors.doctor import roles_of
 
