@@ -167,6 +167,9 @@ def classify(error: Exception, sdk: ModuleType) -> Failure:
 
 def status_failure(status: int, body: object, headers: Mapping[str, str]) -> Failure:
     """The failure that an HTTP status and the body under it tell of."""
+    if 300 <= status < 400:
+        where = headers.get("location", "it does not say where")
+        return Failure(ErrorKind.NOT_FOUND, f"HTTP {status}, it redirects ({where}), which is not followed")
     wait = _asked_wait(headers)
     failure = _told(status, _fields(body), f"HTTP {status}")
     match headers.get("x-should-retry"):
