@@ -111,7 +111,8 @@ class Models:
         if endpoint.protocol is WireProtocol.TINKER:
             from auditors.models.tinker_sampling import TinkerModel
 
-            return TinkerModel(spec, model, endpoint, base_url=base_url, api_key=key)
+            limiter = self._limiter(name, endpoint, model)
+            return TinkerModel(spec, model, endpoint, base_url=base_url, api_key=key, limiter=limiter)
         return HttpModel(
             spec,
             _wire(endpoint, model, base_url, key),
