@@ -35,6 +35,7 @@ _KINDS = {
     404: ErrorKind.NOT_FOUND,
     408: ErrorKind.TIMEOUT,
     409: ErrorKind.SERVER,
+    410: ErrorKind.NOT_FOUND,
     413: ErrorKind.CONTEXT_LENGTH,
     429: ErrorKind.RATE_LIMIT,
     503: ErrorKind.OVERLOADED,

@@ -86,7 +86,10 @@ class Models:
         if place.protocol is WireProtocol.TINKER:
             from auditors.models.tinker_sampling import TinkerModel
 
-            return TinkerModel(spec, place.model, endpoint, base_url=place.base_url, api_key=key)
+            limiter = self._limiter(place)
+            return TinkerModel(
+                spec, place.model, endpoint, base_url=place.base_url, api_key=key, limiter=limiter
+            )
         return HttpModel(
             spec,
             _wire(place, key),
