@@ -15,7 +15,7 @@ from auditors.sim.exchange import ending, failed, last_piece
 from auditors.sim.faults import Break, Fault, Frame, Framing, How, Slow
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Iterator, Mapping
 
     from auditors.sim.connection import Connection
     from auditors.sim.exchange import Event, Exchange
@@ -95,19 +95,16 @@ class AnswerStream:
         headers = {"content-type": "text/event-stream", "cache-control": "no-cache", **self._headers}
         await self._connection.send(h11.Response(status_code=200, headers=list(headers.items())))
 
-    async def _step(self, events: Iterable[Event]) -> None:
+    async def _step(self, events: Iterator[Event]) -> None:
         if self._pause:
             await asyncio.sleep(self._pause)
-        half = False
         if self._break and self._steps == self._break.after:
-            half = self._break.how is How.HALF
-            await self._break_off(self._break)
+            await self._break_off(self._break, events)
         self._steps += 1
         for event in events:
-            await self._write(_framed(event, self._framing, half=half))
-            half = False
+            await self._write(_odd(event, self._framing) if self._framing else _plain(event))
 
-    async def _break_off(self, fault: Break) -> None:
+    async def _break_off(self, fault: Break, events: Iterator[Event]) -> None:
         match fault.how:
             case How.CUT:
                 await self._connection.send(h11.EndOfMessage())
@@ -121,33 +118,41 @@ class AnswerStream:
                 await self._write(f"data: {fault.data}\n\n".encode())
             case How.ERROR:
                 for event in self._exchange.error(RequestError(529, "Overloaded")):
-                    await self._write(_framed(event))
+                    await self._write(_plain(event))
                 await self._connection.send(h11.EndOfMessage())
                 raise _BrokenOff
             case How.HALF:
-                pass
+                await self._write(_half(next(events)))
 
     async def _write(self, data: bytes) -> None:
         await self._connection.send(h11.Data(data))
 
 
-def _framed(event: Event, framing: Framing | None = None, *, half: bool = False) -> bytes:
+def _plain(event: Event) -> bytes:
     """A server-sent event."""
-    name = "" if isinstance(event, str) else event.get("type", "")
-    data = event if isinstance(event, str) else msgspec.json.encode(event).decode()
-    if half:
-        data = data[: len(data) // 2]
-    if framing is Framing.MULTILINE and not isinstance(event, str):
-        data = msgspec.json.format(data, indent=1)
-    lines = [f"event: {name}"] if name else []
-    lines += [f"data: {line}" for line in data.split("\n")]
+    if isinstance(event, str):
+        return f"data: {event}\n\n".encode()
+    name = f"event: {event['type']}\n".encode() if "type" in event else b""
+    return name + b"data: " + msgspec.json.encode(event) + b"\n\n"
+
+
+def _half(event: Event) -> bytes:
+    head, _, data = _plain(event).partition(b"data: ")
+    return head + b"data: " + data[: len(data) // 2] + b"\n\n"
+
+
+def _odd(event: Event, framing: Framing) -> bytes:
+    """A server-sent event in an unusual dress."""
+    lines = _plain(event).decode().split("\n")[:-2]
+    end = "\r\n" if framing is Framing.CRLF else "\n"
     match framing:
+        case Framing.MULTILINE if not isinstance(event, str):
+            text = msgspec.json.format(msgspec.json.encode(event), indent=1).decode()
+            lines[-1:] = [f"data: {line}" for line in text.split("\n")]
         case Framing.COMMENTS:
             lines = [": keep-alive", "", *lines[:-1], ": still here", lines[-1]]
         case Framing.GARBAGE:
             lines = ["!$%&/()=", "mood: good", "retry: soon", *lines, "\ufffd"]
         case _:
             pass
-    end = "\r\n" if framing is Framing.CRLF else "\n"
-    separator = "" if framing is Framing.UNSEPARATED else end
-    return (end.join(lines) + end + separator).encode()
+    return (end.join(lines) + end + ("" if framing is Framing.UNSEPARATED else end)).encode()

@@ -137,6 +137,7 @@ class ChatExchange:
         self.stream = self._body.stream
         self.request = self._body.request(call.repeat)
         self._digest = call.digest
+        self._id = f"chatcmpl-{self._digest}"
         self._created = int(time.time())
         self._announced: set[int] = set()
         self._declined = False
@@ -211,7 +212,7 @@ class ChatExchange:
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {
-            "id": f"chatcmpl-{self._digest}",
+            "id": self._id,
             "object": kind,
             "created": self._created,
             "model": self.model,
