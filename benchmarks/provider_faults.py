@@ -104,7 +104,8 @@ async def run(folder: Path, options: argparse.Namespace) -> bool:
         return row["n"]
 
     print(
-        f"{options.protocol}: the run ended as {status} after {seconds:.0f} s; the server was asked {server.requests} times"
+        f"{options.protocol}: the run ended as {status} after {seconds:.0f} s; "
+        f"the server was asked {server.requests} times"
     )
     for what, sql in _COUNTS.items():
         found = Counter({row["name"]: row["n"] for row in reader.rows(sql)})
