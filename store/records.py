@@ -318,7 +318,7 @@ class ModelCall(Record, frozen=True, kw_only=True):
     error: str | None
     stop_reason: str | None
     input_tokens: int | None
-    """Of a call from the response cache, these and the following are those of the call that it repeats."""
+    """Of the answer; of a failed call, of what had arrived; from the response cache, of the call that it repeats."""
     output_tokens: int | None
     cached_tokens: int | None
     reasoning_tokens: int | None
