@@ -157,6 +157,7 @@ def print_query(store: Store, query: str, form: str) -> None:
 
 def print_models() -> None:
     """Which models can be asked, and which keys are set; never their values."""
+    from auditors.config import load_config
     from auditors.models.registry import providers
 
     rows = [
@@ -166,7 +167,7 @@ def print_models() -> None:
             (f"{p.key_env} {'set' if p.key_set else 'not set'}" if p.key_env else "no key"),
             p.note,
         ]
-        for p in providers()
+        for p in providers(load_config().endpoints)
     ]
     print_rows(["provider", "write it as", "key", ""], rows, width=None)
 

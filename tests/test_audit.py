@@ -294,13 +294,6 @@ async def test_every_message_is_stored_before_it_is_shown(bench: Bench) -> None:
     assert len(entries) == 4
 
 
-def test_an_unknown_price_is_not_a_cost_of_nothing() -> None:
-    prices = Prices()
-    assert prices.cost("openai/gpt-4.1", Usage(1000, 1000)) is None
-    assert prices.cost("sim/vanilla", Usage(1_000_000, 500_000)) == pytest.approx(3.0)
-    assert prices.cost("sim/vanilla", Usage(None, 5)) is None
-
-
 def test_models_are_made_once() -> None:
     models = Models({"here": Endpoint(base_url="http://127.0.0.1:1/v1")}, seed=0, speed=1.0)
     assert models.get("sim/vanilla") is models.get("sim/vanilla")

@@ -156,6 +156,17 @@ class Models:
         name = match["provider"] or "tinker"
         return name, _built_in(name, self._endpoints.get(name)), match["model"] or spec
 
+    def endpoint(self, spec: str) -> Endpoint | None:
+        """The server behind a model, as the run speaks to it; None for a simulated model.
+
+        Raises:
+            InputError: as `get`, for what does not need the key.
+        """
+        if spec.startswith("sim/"):
+            return None
+        name, endpoint, _ = self._remote(spec)
+        return msgspec.structs.replace(endpoint, base_url=_base_url(name, endpoint))
+
     async def check(self, spec: str) -> None:
         """See whether the model's endpoint answers (`GET /models`) and takes the key.
 
