@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from auditors.plan import FINISHED
-from auditors.prices import Prices
 from store.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,9 +61,9 @@ def check_prices(study: Study) -> None:
     Raises:
         InputError: one has none.
     """
-    prices = Prices(study.file.prices)
+    prices = study.prices()
     if unknown := sorted(spec for spec in study.models() if prices.price(spec) is None):
         raise InputError(
             f'--max-cost needs the price of {unknown[0]}: add [prices."{unknown[0]}"] with `input` and '
-            "`output` (US dollars for a million tokens) to the study file."
+            "`output` (US dollars for a million tokens) to the study file or the configuration."
         )

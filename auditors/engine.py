@@ -19,7 +19,6 @@ from auditors.budget import Budget, check_prices
 from auditors.feed import Card, Ended, Hello
 from auditors.hub import Hub, Watch
 from auditors.lock import lock_study
-from auditors.prices import Prices
 from auditors.worker import SEGMENT_S, Worker, WorkerDiedError
 from store.errors import CcTuiError, StoreError
 from store.lake import compact
@@ -102,7 +101,10 @@ class Engine:
         config = {
             **msgspec.to_builtins(options),
             "concurrency": study.file.concurrency,
-            "prices_as_of": Prices().as_of,
+            "prices_as_of": study.prices().as_of,
+            "base_urls": {
+                spec: endpoint.base_url for spec in study.models() if (endpoint := models.endpoint(spec))
+            },
         }
         self._run = rows.run_row(study, len(slots), config, simulated=self.simulated)
         self.run_id = self._run.run_id

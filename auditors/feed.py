@@ -40,6 +40,9 @@ class Card(msgspec.Struct):
     tokens: int = 0
     """Input and output tokens of all calls so far."""
     cost: float = 0.0
+    """US dollars."""
+    unpriced: bool = False
+    """Whether the cost of a call is unknown, so that `cost` is the least it can be."""
     last: str = ""
     """End of what was said last (raw model text: untrusted)."""
 

@@ -62,7 +62,7 @@ class Process:
         self._root = root
         self._run_id = run_id
         self._models = Models(
-            study.file.endpoints, seed=study.file.seed, speed=math.inf if speed is None else speed
+            study.endpoints, seed=study.file.seed, speed=math.inf if speed is None else speed
         )
         self._worker: Worker | None = None
         self._journal: Journal | None = None

@@ -73,7 +73,7 @@ async def open_engine(
     """
     speed = math.inf if options.speed is None else options.speed
     async with contextlib.AsyncExitStack() as closing:
-        models = Models(study.file.endpoints, seed=study.file.seed, speed=speed)
+        models = Models(study.endpoints, seed=study.file.seed, speed=speed)
         closing.push_async_callback(models.aclose)
         for spec, place in study.models().items():
             try:

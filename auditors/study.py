@@ -6,8 +6,6 @@ everything that decides what is asked; the same file resumes the same study.
 
 from __future__ import annotations
 
-import re
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -15,11 +13,12 @@ import msgspec
 
 from auditors import prompts
 from auditors.audit import Limits
+from auditors.config import CHOICES, Config, load_config
 from auditors.models.base import Settings
 from auditors.models.endpoint import Endpoint
 from auditors.packs.pack import Pack, Preference, load_pack
-from auditors.prices import Price
-from auditors.toml_lines import line_of
+from auditors.prices import Price, Prices
+from auditors.toml_lines import decode_toml, read_toml, refuse
 from store.errors import InputError
 from store.ids import content_hash
 from store.records import ConditionRole, Mode
@@ -33,6 +32,7 @@ _Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 _Seed = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Temperature = Annotated[float, msgspec.Meta(ge=0, le=10)]
+_CHOICES = {"role": ConditionRole, "modes": Mode, **CHOICES}
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -145,6 +145,8 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     """The study file as it was read."""
     file: StudyFile
+    config: Config
+    """The user's own, which is no part of the id."""
     pack: Pack
     preferences: tuple[Preference, ...]
     items: tuple[Item, ...]
@@ -159,9 +161,18 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
             places.append(("$.auditor.model", self.file.auditor.model))
         return {spec: place for place, spec in reversed(places)}
 
+    @property
+    def endpoints(self) -> dict[str, Endpoint]:
+        """Servers by their aliases."""
+        return {**self.config.endpoints, **self.file.endpoints}
+
+    def prices(self) -> Prices:
+        """The prices that hold for it."""
+        return Prices(self.file.prices, self.config.prices)
+
     def refuse(self, what: str, at: str) -> NoReturn:
         """Raise an `InputError` about the value at a place in the file."""
-        _refuse(self.text, self.path, what, at)
+        refuse(self.text, self.path, what, at)
 
     def audit_part(self, mode: Mode) -> AuditPart:
         """How audits of a mode are run."""
@@ -172,50 +183,26 @@ def load_study(path: Path, *, seed: int | None = None) -> Study:
     """Read and resolve a study file; `seed` takes the place of the file's own.
 
     Raises:
-        InputError: the file cannot be read or is wrong; the message names the line.
+        InputError: the file, or the user's configuration, cannot be read or is wrong; the message names the line.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"There is no study file {path}.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}.") from None
-    file = parse_study(text, path)
+    text = read_toml(path, "study file")
+    file = decode_toml(text, path, StudyFile, _CHOICES)
     if seed is not None:
         file = msgspec.structs.replace(file, seed=seed)
-    return resolve_study(file, text, path)
+    return resolve_study(file, text, path, load_config())
 
 
-def parse_study(text: str, path: Path) -> StudyFile:
-    """The study file in `text`; `path` is for messages."""
-    try:
-        return msgspec.convert(tomllib.loads(text), StudyFile)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: {error}.") from None
-    except RecursionError:
-        raise InputError(f"{path}: values are nested too deeply.") from None
-    except msgspec.ValidationError as error:
-        where = re.search(r" - at `([^`]*)`$", str(error))
-        at = where[1] if where else "$"
-        what = str(error).removesuffix(where[0]) if where else str(error)
-        if "enum" in what:
-            choices = ConditionRole if at.endswith(".role") else Mode
-            what += f"; choose from {', '.join(choices)}"
-        unknown = re.search(r"unknown field `([^`]*)`", what)
-        _refuse(text, path, what[0].lower() + what[1:], at, unknown[1] if unknown else None)
-
-
-def resolve_study(file: StudyFile, text: str, path: Path) -> Study:
+def resolve_study(file: StudyFile, text: str, path: Path, config: Config) -> Study:
     """Check a study file against its pack and list its items."""
     _check(file, text, path)
     try:
         pack = load_pack(file.pack, path.parent)
     except InputError as error:
-        _refuse(text, path, str(error), "$.pack")
+        refuse(text, path, str(error), "$.pack")
     for index, name in enumerate(file.preferences):
         if name not in pack.preferences:
             known = ", ".join(pack.preferences)
-            _refuse(
+            refuse(
                 text, path, f"the pack has no preference {name!r}; it has {known}", f"$.preferences[{index}]"
             )
     preferences = tuple(pack.preferences[name] for name in (file.preferences or pack.preferences))
@@ -226,6 +213,7 @@ def resolve_study(file: StudyFile, text: str, path: Path) -> Study:
         path=path,
         text=text,
         file=file,
+        config=config,
         pack=pack,
         preferences=preferences,
         items=items,
@@ -235,39 +223,33 @@ def resolve_study(file: StudyFile, text: str, path: Path) -> Study:
 
 def _check(file: StudyFile, text: str, path: Path) -> None:
     if not file.conditions:
-        _refuse(text, path, "a study needs at least one [[conditions]]", "$.conditions")
+        refuse(text, path, "a study needs at least one [[conditions]]", "$.conditions")
     if not file.judges:
-        _refuse(text, path, "a study needs at least one [[judges]]", "$.judges")
+        refuse(text, path, "a study needs at least one [[judges]]", "$.judges")
     if not file.modes:
-        _refuse(text, path, "`modes` is empty; choose from " + ", ".join(Mode), "$.modes")
+        refuse(text, path, "`modes` is empty; choose from " + ", ".join(Mode), "$.modes")
     for key, values in (("preferences", file.preferences), ("modes", file.modes)):
         for index, value in enumerate(values):
             if value in values[:index]:
-                _refuse(text, path, f"{str(value)!r} is listed twice", f"$.{key}[{index}]")
+                refuse(text, path, f"{str(value)!r} is listed twice", f"$.{key}[{index}]")
     names: set[str] = set()
     for index, condition in enumerate(file.conditions):
         at = f"$.conditions[{index}]"
         if condition.name in names:
-            _refuse(
+            refuse(
                 text, path, f"there are two conditions {condition.name!r}; give each its own name", at, "name"
             )
         if not condition.name.strip():
-            _refuse(text, path, "a condition's name is empty", at, "name")
+            refuse(text, path, "a condition's name is empty", at, "name")
         names.add(condition.name)
     judges: set[str] = set()
     for index, judge in enumerate(file.judges):
         if judge.model in judges:
             what = f"the judge {judge.model!r} is listed twice; use `repeats` to let one judge judge again"
-            _refuse(text, path, what, f"$.judges[{index}]", "model")
+            refuse(text, path, what, f"$.judges[{index}]", "model")
         judges.add(judge.model)
     if any(mode is not Mode.SINGLE_TURN for mode in file.modes) and file.auditor is None:
-        _refuse(text, path, "audits need an [auditor] with a model", "$.modes")
-
-
-def _refuse(text: str, path: Path, what: str, at: str, key: str | None = None) -> NoReturn:
-    number = line_of(text, at, key)
-    where = f"{path}, line {number}" if number else str(path)
-    raise InputError(f"{where}: {what.rstrip('.')}.") from None
+        refuse(text, path, "audits need an [auditor] with a model", "$.modes")
 
 
 def _items(file: StudyFile, pack: Pack, preferences: Sequence[Preference]) -> list[Item]:

@@ -15,7 +15,6 @@ from auditors import plan, prompts
 from auditors.audit import AuditLoop, AuditWatcher, Outcome
 from auditors.drivers import ModelDriver
 from auditors.judge import COHERENCE, Judge
-from auditors.prices import Prices
 from auditors.recorder import Recorder
 from store.records import AuditStatus, Mode
 
@@ -55,7 +54,7 @@ class Worker:
         self._study = study
         self._models = models
         self._journal = journal
-        self._prices = Prices(study.file.prices)
+        self._prices = study.prices()
         self._conditions = {condition.name: condition for condition in study.file.conditions}
         self._items = {item.item_id: item for item in study.items}
 

@@ -104,7 +104,12 @@ def _study(path: Path | None) -> Study | None:
 
 
 def _endpoints(study: Study | None) -> Mapping[str, Endpoint]:
-    return study.file.endpoints if study else {}
+    """The endpoints of the study, or without one those of the user's configuration."""
+    if study:
+        return study.endpoints
+    from auditors.config import load_config
+
+    return load_config().endpoints
 
 
 async def _examine(study: Study | None, roles: Mapping[str, tuple[CallRole, ...]], *, as_json: bool) -> bool:

@@ -65,7 +65,7 @@ def print_progress(totals: Totals) -> None:
         f"judging {totals.judging}",
         *(f"{status} {count}" for status, count in sorted(invalid.items())),
         f"{(totals.input_tokens + totals.output_tokens) / 1000:.0f}k tokens",
-        f"${totals.cost:.2f}" + ("+?" if totals.unpriced_calls else ""),
+        ("≥" if totals.unpriced_calls else "") + f"${totals.cost:.2f}",
     ]
     if totals.eta_s is not None and totals.done < totals.planned:
         parts.append(f"about {totals.eta_s:.0f} s left")

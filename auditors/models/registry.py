@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from auditors.models.connections import ConnectionPool
 from auditors.models.endpoint import Prefill, WireProtocol
 from auditors.models.http_model import HttpModel, Patience
@@ -69,6 +71,17 @@ class Models:
         if place.name not in self._listings:
             self._listings[place.name] = await listing(await self._pool.client(), place)
         return blotted(self._listings[place.name].warning(place), place.key())
+
+    def endpoint(self, spec: str) -> Endpoint | None:
+        """The server behind a model, as the run speaks to it; None for a simulated model.
+
+        Raises:
+            InputError: as `get`, for what does not need the key.
+        """
+        if spec.startswith("sim/"):
+            return None
+        place = remote(spec, self._endpoints)
+        return msgspec.structs.replace(place.endpoint, base_url=place.base_url)
 
     async def aclose(self) -> None:
         """Close every model and connection."""

@@ -43,7 +43,7 @@ _COLUMNS: tuple[Column[Card], ...] = (
     Column("item", 13, item_name),
     Column("turn", 4, lambda card: str(card.turns), right=True),
     Column("tok", 5, lambda card: count(card.tokens), right=True),
-    Column("cost", 6, lambda card: money(card.cost), right=True),
+    Column("cost", 7, lambda card: money(card.cost, at_least=card.unpriced), right=True),
     Column("last words", 0, lambda card: card.last, lambda _: "soft", tail=True),
 )
 _LINGER_S = 2.0

@@ -77,7 +77,7 @@ class RunBar(Widget):
         facts = [
             f" {totals.done}/{totals.planned}" + " done" * wide,
             f"{totals.running} running",
-            money(totals.cost),
+            money(totals.cost, at_least=totals.unpriced_calls > 0),
             f"{count(totals.input_tokens + totals.output_tokens)} tok",
             duration(totals.elapsed_s),
         ]
