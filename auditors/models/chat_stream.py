@@ -18,7 +18,8 @@ from auditors.models.base import (
     Usage,
 )
 from auditors.models.failure import Failure, StreamError, event_failure
-from auditors.models.stream_parts import CallDraft, count, parsed, unreadable
+from auditors.models.stream_parts import CallDraft, parsed, unreadable
+from auditors.models.tokens import counted
 from store.text import storable
 
 if TYPE_CHECKING:
@@ -171,8 +172,8 @@ class ChatAnswer:
 def _usage(usage: _Usage) -> Usage:
     prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
     return Usage(
-        input=count(usage.prompt_tokens),
-        output=count(usage.completion_tokens),
-        cached=count(prompt.cached_tokens if prompt else None),
-        reasoning=count(completion.reasoning_tokens if completion else None),
+        input=counted(usage.prompt_tokens),
+        output=counted(usage.completion_tokens),
+        cached=counted(prompt.cached_tokens if prompt else None),
+        reasoning=counted(completion.reasoning_tokens if completion else None),
     )

@@ -85,6 +85,7 @@ _FIXES = {
 _CONTEXT = re.compile(
     r"context[ _](length|window|size|limit)|maximum context|too many tokens|prompt is too long", re.I
 )
+_NO_CREDIT = re.compile(r"credit balance is too low", re.I)
 _TOO_LARGE = re.compile(r"request too large", re.I)
 """What a 429 says of a single request above the limit of a whole minute."""
 _UNTAKEN = re.compile(
@@ -166,6 +167,9 @@ def classify(error: Exception, sdk: ModuleType) -> Failure:
 
 def status_failure(status: int, body: object, headers: Mapping[str, str]) -> Failure:
     """The failure that an HTTP status and the body under it tell of."""
+    if 300 <= status < 400:
+        where = headers.get("location", "it does not say where")
+        return Failure(ErrorKind.NOT_FOUND, f"HTTP {status}, it redirects ({where}), which is not followed")
     wait = _asked_wait(headers)
     failure = _told(status, _fields(body), f"HTTP {status}")
     match headers.get("x-should-retry"):
@@ -191,7 +195,7 @@ def _told(status: int, fields: dict[str, Any], what: str) -> Failure:
     words, param = _words(fields)
     names = {str(fields.get("code")), str(fields.get("type"))}
     kind = _KINDS.get(status, ErrorKind.SERVER if status >= 500 else ErrorKind.BAD_REQUEST)
-    if names & _SPENT:
+    if names & _SPENT or _NO_CREDIT.search(words):
         kind = ErrorKind.QUOTA
     elif kind is ErrorKind.BAD_REQUEST and _CONTEXT.search(f"{names} {words}"):
         kind = ErrorKind.CONTEXT_LENGTH

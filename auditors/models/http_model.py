@@ -114,7 +114,7 @@ class Wire(Protocol):
         ...
 
     def not_sent(self, request: Request, arguments: dict[str, Any]) -> tuple[str, ...]:
-        """Fields of `Settings`, and `json_schema`, that were asked for and did not go out."""
+        """Fields of `Settings`, `json_schema` and `carry`, where they were asked for and did not go out."""
         ...
 
 
@@ -250,7 +250,7 @@ class HttpModel:
             try:
                 async with attempt.opened(create(**arguments)) as response:
                     permit.heard(response.headers)
-                    attempt.request_id = _request_id(response.headers)
+                    attempt.request_id = _request_id(response.headers, self._secret)
                     async for data in events(attempt.body(response.iter_bytes())):
                         for delta in attempt.answer.add(data):
                             attempt.received += delta_chars(delta)
@@ -278,7 +278,7 @@ class HttpModel:
             message=message,
             stop=answer.stop(),
             usage=completed(answer.usage, request, message),
-            model=one_line(answer.model, _LONGEST_ID),
+            model=_name(answer.model, self._secret),
             failed=failed,
             sent=self._wire.sent(arguments),
             not_sent=self._wire.not_sent(request, arguments),
@@ -286,8 +286,13 @@ class HttpModel:
         )
 
 
-def _request_id(headers: Mapping[str, str]) -> str:
-    return one_line(headers.get("x-request-id") or headers.get("request-id") or "", _LONGEST_ID)
+def _request_id(headers: Mapping[str, str], secret: str) -> str:
+    return _name(headers.get("x-request-id") or headers.get("request-id") or "", secret)
+
+
+def _name(given: str, secret: str) -> str:
+    # Blot first: a cut could leave a part of the key that is no longer recognised.
+    return one_line(given.replace(secret, BLOT) if secret else given, _LONGEST_ID)
 
 
 _Part = TypeVar("_Part", bound=Delta | Response)

@@ -19,7 +19,8 @@ from auditors.models.base import (
     Usage,
 )
 from auditors.models.failure import Failure, StreamError, event_failure
-from auditors.models.stream_parts import CallDraft, count, parsed, unreadable
+from auditors.models.stream_parts import CallDraft, parsed, unreadable
+from auditors.models.tokens import counted
 from store.text import storable
 
 if TYPE_CHECKING:
@@ -252,8 +253,8 @@ def _read(output: Iterable[dict[str, Any]]) -> _Draft:
 def _usage(usage: _Usage) -> Usage:
     read, written = usage.input_tokens_details, usage.output_tokens_details
     return Usage(
-        input=count(usage.input_tokens),
-        output=count(usage.output_tokens),
-        cached=count(read.cached_tokens if read else None),
-        reasoning=count(written.reasoning_tokens if written else None),
+        input=counted(usage.input_tokens),
+        output=counted(usage.output_tokens),
+        cached=counted(read.cached_tokens if read else None),
+        reasoning=counted(written.reasoning_tokens if written else None),
     )

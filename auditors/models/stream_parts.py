@@ -12,8 +12,6 @@ from auditors.models.base import ErrorKind, ToolCall
 from auditors.models.failure import Failure, StreamError
 from store.text import storable
 
-_MOST_TOKENS = 1_000_000_000
-
 
 def parsed(data: bytes) -> Any:
     """The JSON value of an event.
@@ -48,8 +46,3 @@ class CallDraft(msgspec.Struct):
             storable(self.name),
             storable("".join(self.arguments)),
         )
-
-
-def count(tokens: int | None) -> int | None:
-    """A number of tokens, or None for one that cannot be."""
-    return tokens if tokens is not None and 0 <= tokens <= _MOST_TOKENS else None
