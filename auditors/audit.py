@@ -29,7 +29,7 @@ from store.records import Driver as DriverKind
 if TYPE_CHECKING:
     from auditors.conversation import Change
     from auditors.drivers import Driver, Step
-    from auditors.models.base import Model, Settings, ToolCall
+    from auditors.models.base import Model, Response, Settings, ToolCall
     from auditors.recorder import Recorder
 
 _AUTHORS = {
@@ -103,7 +103,7 @@ class AuditLoop:
         self._steps = 0
         self._target_errors = 0
         self._answered: str | None = None
-        self._refused = False
+        self._refusal: str | None = None
 
     async def probe(self, question: str) -> Outcome:
         """Ask one question, once."""
@@ -113,8 +113,8 @@ class AuditLoop:
             await self._turn()
         except ModelError as error:
             return self._outcome(AuditStatus.INFRA_ERROR, str(error), None)
-        if self._refused:
-            return self._outcome(AuditStatus.REFUSED, "The target's API reports a refusal.", None)
+        if self._refusal is not None:
+            return self._outcome(AuditStatus.REFUSED, self._refusal, None)
         return self._outcome(AuditStatus.OK, None, None)
 
     async def run(self, driver: Driver) -> Outcome:
@@ -213,7 +213,7 @@ class AuditLoop:
         )
         response, _ = await call_model(self._target, request, CallRole.TARGET, self._recorder, self._watcher)
         self._answered = response.model
-        self._refused = response.refused
+        self._refusal = _refusal(response) if response.refused else None
         reply = self.conversation.reply(response.message)
         await self._change(reply)
         return reply
@@ -238,6 +238,11 @@ class AuditLoop:
             target_answered=self._answered,
             auditor_answered=driver.answered if driver else None,
         )
+
+
+def _refusal(response: Response) -> str:
+    why = f" ({response.stop_detail})" if response.stop_detail else ""
+    return f"The target's API reports a refusal{why}."
 
 
 def _step_payload(step: Step) -> dict[str, Any]:

@@ -37,6 +37,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     prefill: bool = False
+    carry: tuple[dict[str, Any], ...] = ()
+    """See `ChatMessage.carry`; it belongs to the message as the target wrote it, so a changed message has none."""
 
 
 class MessageAdded(msgspec.Struct, frozen=True, tag="message_added", tag_field="kind"):
@@ -120,7 +122,7 @@ class Conversation:
     def view(self) -> tuple[ChatMessage, ...]:
         """The path as the target's API takes it."""
         return tuple(
-            ChatMessage(node.role, node.text, node.reasoning, node.tool_calls, node.tool_call_id)
+            ChatMessage(node.role, node.text, node.reasoning, node.tool_calls, node.tool_call_id, node.carry)
             for node in self.path()
         )
 
@@ -184,9 +186,11 @@ class Conversation:
 
     def reply(self, message: ChatMessage) -> MessageAdded:
         """Add the target's reply; legal only when `check_resume` is."""
-        node = self._add(Role.ASSISTANT, Author.TARGET, message.text)
+        node = self._add(Role.ASSISTANT, Author.TARGET, message.text).node
         return MessageAdded(
-            msgspec.structs.replace(node.node, reasoning=message.reasoning, tool_calls=message.tool_calls)
+            msgspec.structs.replace(
+                node, reasoning=message.reasoning, tool_calls=message.tool_calls, carry=message.carry
+            )
         )
 
     def check_resume(self) -> None:

@@ -67,12 +67,15 @@ class Recorder:
         await self._journal.write([self._event(kind, payload)])
 
     async def change(self, change: Change) -> None:
-        """Write a change of the conversation; a message's content goes to `messages`."""
+        """Write a change of the conversation; a message's content goes to `messages`, what it carries to the event."""
         if not isinstance(change, MessageAdded):
-            payload: dict[str, Any] = msgspec.to_builtins(change)
-            await self._journal.write([self._event(payload.pop("kind"), payload)])
+            fields: dict[str, Any] = msgspec.to_builtins(change)
+            await self._journal.write([self._event(fields.pop("kind"), fields)])
             return
-        event = self._event("message_added", {"message_id": change.node.message_id})
+        payload: dict[str, Any] = {"message_id": change.node.message_id}
+        if change.node.carry:
+            payload["carry"] = msgspec.to_builtins(change.node.carry)
+        event = self._event("message_added", payload)
         self._added[change.node.message_id] = event
         await self._journal.write([event, self.message(change.node)])
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cc_tui.exits import Exit
+from cc_tui.model_commands import add_model_commands
 from cc_tui.store_commands import add_labels_group, add_store_group
 from store.errors import CcTuiError, InputError, StoreError
 
@@ -113,8 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     add_labels_group(commands, _add_store)
     add_store_group(commands, _add_store)
 
-    models = commands.add_parser("models", help="show which models can be asked and which keys are set")
-    models.set_defaults(command=_models)
+    add_model_commands(commands)
     return parser
 
 
@@ -262,11 +262,3 @@ def _check(parsed: argparse.Namespace) -> int:
     report = check(open_store(parsed.store), repair=parsed.repair)
     plain.print_check(report, as_json=parsed.json)
     return Exit.FINDINGS if report.findings else Exit.DONE
-
-
-def _models(parsed: argparse.Namespace) -> int:
-    del parsed
-    from cc_tui import plain
-
-    plain.print_models()
-    return Exit.DONE

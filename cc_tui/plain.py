@@ -155,22 +155,6 @@ def print_query(store: Store, query: str, form: str) -> None:
         sys.stdout.write(_for_terminal(text))
 
 
-def print_models() -> None:
-    """Which models can be asked, and which keys are set; never their values."""
-    from auditors.models.registry import providers
-
-    rows = [
-        [
-            p.name,
-            p.form,
-            (f"{p.key_env} {'set' if p.key_set else 'not set'}" if p.key_env else "no key"),
-            p.note,
-        ]
-        for p in providers()
-    ]
-    print_rows(["provider", "write it as", "key", ""], rows, width=None)
-
-
 def latest_run(store: Store) -> Run:
     """The run that was started last."""
     from store.records import Run

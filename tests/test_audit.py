@@ -39,7 +39,7 @@ from store.store import Store
 from store.transcripts import load_transcript, read_records
 
 STUDY, RUN = "study", "run"
-Reply = str | ChatMessage | Exception | StopReason
+Reply = str | ChatMessage | Exception | StopReason | Response
 
 
 class Scripted:
@@ -59,6 +59,9 @@ class Scripted:
         stop = StopReason.END
         if isinstance(reply, Exception):
             raise reply
+        if isinstance(reply, Response):
+            yield reply
+            return
         if isinstance(reply, StopReason):
             reply, stop = "", reply
         message = ChatMessage(Role.ASSISTANT, reply) if isinstance(reply, str) else reply
@@ -142,7 +145,8 @@ class Bench:
             payload = msgspec.json.decode(row["payload"])
             if row["kind"] == "message_added":
                 message = messages[payload["message_id"]]
-                fields = {name: getattr(message, name) for name in Node.__struct_fields__}
+                fields = {name: getattr(message, name, None) for name in Node.__struct_fields__}
+                fields["carry"] = payload.get("carry", [])
                 changes.append(MessageAdded(msgspec.convert(msgspec.to_builtins(fields), Node)))
             elif row["kind"] in ("tool_created", "tool_removed", "rolled_back", "restarted"):
                 changes.append(msgspec.convert({"kind": row["kind"], **payload}, Change))
@@ -160,6 +164,7 @@ def say(text: str, phase: str = "task") -> tuple[str, dict[str, object]]:
     return "send_message", {"message": text, "phase": phase}
 
 
+SIGNED = ({"type": "thinking", "thinking": "Look first.", "signature": "c2lnbmVk"},)
 RESUME: tuple[str, dict[str, object]] = ("resume", {})
 END: tuple[str, dict[str, object]] = ("end_conversation", {})
 
@@ -169,7 +174,11 @@ async def test_the_target_sees_only_what_was_staged_and_every_view_rebuilds_from
 ) -> None:
     call = ToolCall("c1", "search", '{"q": "x"}')
     target = Scripted(
-        "one", ChatMessage(Role.ASSISTANT, "let me look", tool_calls=(call,)), "three", "four", "five"
+        "one",
+        ChatMessage(Role.ASSISTANT, "let me look", tool_calls=(call,), carry=SIGNED),
+        "three",
+        "four",
+        "five",
     )
     tool = {"name": "search", "description": "Search.", "parameters": {"type": "object"}}
     outcome, loop = await bench.script(
@@ -192,6 +201,8 @@ async def test_the_target_sees_only_what_was_staged_and_every_view_rebuilds_from
     assert sent[3] == [*sent[0], ("assistant", "one"), ("user", "another second")]
     assert sent[4][-2:] == [("user", "another second"), ("user", "yet another")]
     assert sent[5] == [("system", "Base."), ("user", "fresh")]
+    assert target.requests[2].messages[-2].carry == SIGNED
+    assert [len(event) for event in bench.events("message_added")].count(2) == 1
     assert [len(request.tools) for request in target.requests] == [1, 1, 1, 1, 1, 0]
     again = rebuild(bench.changes("a1"))
     assert again.view() == loop.conversation.view()
@@ -273,6 +284,14 @@ async def test_an_auditor_that_talks_instead_of_acting_is_reminded_once(bench: B
     assert "tools" in auditor.requests[1].messages[-1].text
 
 
+async def test_what_the_auditor_carries_goes_back_to_it(bench: Bench) -> None:
+    loop, recorder, _ = bench.loop(Scripted("x"))
+    calls = (ToolCall("a1", "send_message", '{"message": "hello"}'),)
+    auditor = Scripted(ChatMessage(Role.ASSISTANT, tool_calls=calls, carry=SIGNED), "done", "done")
+    await loop.run(ModelDriver(auditor, "system", Settings(), 0, recorder, bench.hub._watches["a1"]))
+    assert auditor.requests[1].messages[2].carry == SIGNED
+
+
 async def test_a_single_question_is_an_audit_of_one_turn(bench: Bench) -> None:
     target = Scripted("I would like a longer memory.")
     loop, recorder, entries = bench.loop(target, system="You are X.")
@@ -301,6 +320,14 @@ async def test_a_refused_or_failed_question_is_a_status(
     outcome = await loop.probe("Hello?")
     assert outcome.status is status
     assert outcome.reason
+
+
+async def test_a_refused_question_says_what_the_api_gives_as_the_reason(bench: Bench) -> None:
+    message = ChatMessage(Role.ASSISTANT)
+    refusal = Response(message, StopReason.REFUSAL, Usage(), "x", stop_detail="reasoning_extraction")
+    loop, _, _ = bench.loop(Scripted(refusal))
+    outcome = await loop.probe("Hello?")
+    assert outcome.reason == "The target's API reports a refusal (reasoning_extraction)."
 
 
 async def test_every_message_is_stored_before_it_is_shown(bench: Bench) -> None:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import itertools
 import random
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,9 +31,9 @@ class Played:
     def user(self, text: str = "hello", phase: Phase | None = None) -> None:
         self.do(self.conversation.send_message(text, Author.AUDITOR, phase))
 
-    def reply(self, text: str = "hi", *calls: ToolCall) -> None:
+    def reply(self, text: str = "hi", *calls: ToolCall, carry: tuple[dict[str, Any], ...] = ()) -> None:
         self.conversation.check_resume()
-        self.do(self.conversation.reply(ChatMessage(Role.ASSISTANT, text, tool_calls=calls)))
+        self.do(self.conversation.reply(ChatMessage(Role.ASSISTANT, text, tool_calls=calls, carry=carry)))
 
     def ids(self) -> list[str]:
         return [node.message_id for node in self.conversation.path()]
@@ -99,6 +101,33 @@ def test_tool_results_are_owed_one_by_one() -> None:
         "tool",
         "assistant",
     ]
+
+
+SIGNED = ({"type": "thinking", "thinking": "Look first.", "signature": "c2lnbmVk"},)
+
+
+def test_what_a_reply_carries_is_shown_to_the_target_again_through_a_tool_loop() -> None:
+    played = Played()
+    played.do(played.conversation.create_tool("search", "Search.", {"type": "object"}))
+    played.user()
+    played.reply("", ToolCall("c1", "search", "{}"), carry=SIGNED)
+    played.do(played.conversation.send_tool_result("c1", "found", Author.AUDITOR))
+    played.reply("done")
+    assert [message.carry for message in played.conversation.view()] == [(), SIGNED, (), ()]
+
+
+def test_what_a_reply_carries_stays_with_its_branch_and_survives_a_rebuild() -> None:
+    played = Played()
+    played.user("one")
+    played.reply("first", carry=SIGNED)
+    played.do(played.conversation.rollback("m1"))
+    played.reply("again")
+    assert [message.carry for message in played.conversation.view()] == [(), ()]
+    played.do(played.conversation.rollback("m2"))
+    recorded = msgspec.json.decode(msgspec.json.encode(played.changes), type=list[Change])
+    again = rebuild(recorded)
+    assert again.view() == played.conversation.view()
+    assert again.view()[1].carry == SIGNED
 
 
 def test_a_restart_keeps_or_drops_the_tools() -> None:
@@ -211,7 +240,8 @@ def _move(played: Played, name: str, value: object, calls: random.Random) -> Non
         case "user", str(text):
             played.user(text)
         case "reply", int(count):
-            played.reply("r", *(ToolCall(f"c{calls.random()}", "a", "{}") for _ in range(count)))
+            made = (ToolCall(f"c{calls.random()}", "a", "{}") for _ in range(count))
+            played.reply("r", *made, carry=SIGNED * (count % 2))
         case "result", int(index):
             pending = [*conversation.pending_calls(), "none"]
             played.do(conversation.send_tool_result(pending[index % len(pending)], "r", Author.AUDITOR))

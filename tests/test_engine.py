@@ -32,7 +32,6 @@ from auditors.feed import (
 from auditors.models.base import ErrorKind, ModelError
 from auditors.models.registry import Models
 from auditors.service import Job, live_runs, open_engine
-from auditors.sim.server import serve
 from auditors.study import load_study
 from store.errors import InputError
 from store.store import Store
@@ -368,30 +367,6 @@ async def test_a_reader_that_sends_rubbish_or_leaves_disturbs_nobody(tmp_path: P
             writer.close()
         assert (await running).status == "finished"
     assert_whole(path, PLANNED)
-
-
-async def test_the_real_sdk_runs_the_same_study_over_http(tmp_path: Path) -> None:
-    models = Models({}, seed=3, speed=float("inf"))
-    server = await serve(models.get)
-    study = small_study(
-        tmp_path, "compatible:loopback/", f'\n[endpoints.loopback]\nbase_url = "{server.base_url}"\n'
-    )
-    try:
-        run = await run_study(study, tmp_path / "http")
-    finally:
-        await server.close()
-        await models.aclose()
-    assert run.status == "finished"
-    assert_whole(tmp_path / "http", PLANNED)
-    await run_study(small_study(tmp_path), tmp_path / "direct", seed=3)
-    sql = """
-        SELECT m.role, m.text, m.reasoning FROM audits a
-        JOIN messages m ON m.audit_id = a.audit_id
-        JOIN items i ON i.study_id = a.study_id AND i.item_id = a.item_id
-        WHERE a.mode = 'single_turn' ORDER BY a.condition_id, i.position, a.repeat, m.seq
-    """
-    assert query(tmp_path / "http", sql) == query(tmp_path / "direct", sql)
-    assert one(tmp_path / "http", "SELECT count(*) FROM judgements WHERE status = 'ok'") > 0
 
 
 async def test_a_model_that_cannot_be_reached_is_named_with_its_line_and_nothing_is_written(

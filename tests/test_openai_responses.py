@@ -52,7 +52,7 @@ CALL = {
 }
 USAGE = {
     "input_tokens": 20,
-    "input_tokens_details": {"cached_tokens": 16, "cache_write_tokens": 0},
+    "input_tokens_details": {"cached_tokens": 16, "cache_write_tokens": 3},
     "output_tokens": 9,
     "output_tokens_details": {"reasoning_tokens": 4},
     "total_tokens": 29,
@@ -146,7 +146,7 @@ async def test_an_answer_is_what_the_last_event_says() -> None:
         carry=(THOUGHT,),
     )
     assert response.stop is StopReason.TOOL_CALLS
-    assert response.usage == Usage(input=20, output=9, cached=16, reasoning=4)
+    assert response.usage == Usage(input=20, output=9, cached=16, reasoning=4, cache_written=3)
     assert response.model == "gpt-6-2026"
     assert response.request_id == "req_7"
     assert response.failed == ()
@@ -774,3 +774,4 @@ async def test_a_key_that_the_server_echoes_in_its_answer_is_blotted_out() -> No
     assert CANARY not in repr((deltas, response))
     assert CANARY[:9] not in response.model + response.request_id
     assert response.message.text == "It is [key]."
+    assert response.message.carry == ()

@@ -129,7 +129,10 @@ class StopReason(StrEnum):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens of one call; None where nobody knows. `input` includes `cached`, `output` includes `reasoning`."""
+    """Tokens of one call; None where nobody knows.
+
+    `input` includes `cached` and `cache_written`, `output` includes `reasoning`.
+    """
 
     input: int | None = None
     output: int | None = None
@@ -137,6 +140,8 @@ class Usage(msgspec.Struct, frozen=True):
     reasoning: int | None = None
     estimated: bool = False
     """Whether the endpoint did not say, and the numbers are a guess from lengths."""
+    cache_written: int | None = None
+    """Input that the endpoint put into its cache, which can cost more than other input."""
 
 
 class ErrorKind(StrEnum):
@@ -187,6 +192,8 @@ class Response(msgspec.Struct, frozen=True):
     """Settings asked for that the endpoint does not take."""
     request_id: str = ""
     """The endpoint's own name for the call, to ask its support about."""
+    stop_detail: str = ""
+    """What the endpoint says besides `stop`, such as the category of a refusal, on one line."""
     cache_hit: bool = False
     """Whether the answer comes from the response cache, and nothing was asked or paid."""
 

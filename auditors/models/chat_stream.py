@@ -18,8 +18,7 @@ from auditors.models.base import (
     Usage,
 )
 from auditors.models.failure import Failure, StreamError, event_failure
-from auditors.models.stream_parts import CallDraft, parsed, unreadable
-from auditors.models.tokens import counted
+from auditors.models.stream_parts import CallDraft, count, parsed, unreadable
 from store.text import storable
 
 if TYPE_CHECKING:
@@ -52,6 +51,7 @@ class _Choice(msgspec.Struct):
 
 class _Details(msgspec.Struct):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
 
 
@@ -76,6 +76,7 @@ class ChatAnswer:
         self.model = asked
         """Model id as the endpoint gives it; the one that was asked until then."""
         self.usage = Usage()
+        self.stop_detail = ""
         self.finish: str | None = None
         self._text: list[str] = []
         self._reasoning: list[str] = []
@@ -172,8 +173,9 @@ class ChatAnswer:
 def _usage(usage: _Usage) -> Usage:
     prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
     return Usage(
-        input=counted(usage.prompt_tokens),
-        output=counted(usage.completion_tokens),
-        cached=counted(prompt.cached_tokens if prompt else None),
-        reasoning=counted(completion.reasoning_tokens if completion else None),
+        input=count(usage.prompt_tokens),
+        output=count(usage.completion_tokens),
+        cached=count(prompt.cached_tokens if prompt else None),
+        reasoning=count(completion.reasoning_tokens if completion else None),
+        cache_written=count(prompt.cache_write_tokens if prompt else None),
     )

@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
-
-import msgspec
 
 from auditors.models.attempt import Attempt
 from auditors.models.base import (
@@ -27,8 +25,9 @@ from auditors.models.base import (
     Usage,
 )
 from auditors.models.connections import ConnectionPool
-from auditors.models.failure import BLOT, Failure, StreamError, backoff, classify
+from auditors.models.failure import Failure, StreamError, backoff, classify
 from auditors.models.limiter import Limiter
+from auditors.models.redact import Blotter, blotted
 from auditors.models.sse import events
 from auditors.models.tokens import asked_chars, completed, delta_chars, tokens_of
 from store.text import one_line
@@ -51,6 +50,8 @@ class Answer(Protocol):
     model: str
     """Model id as the endpoint gives it; the one that was asked until then."""
     usage: Usage
+    stop_detail: str
+    """See `Response.stop_detail`."""
 
     @property
     def finished(self) -> bool:
@@ -176,8 +177,6 @@ class HttpModel:
         self._wire = wire
         self._host = urlsplit(base_url).netloc.rpartition("@")[2]
         self._secret = api_key
-        # The key as it stands in JSON, where a quote in it would be escaped.
-        self._secret_json = msgspec.json.encode(api_key)[1:-1]
         self._pool = pool or ConnectionPool()
         self._owns_pool = pool is None
         self._limiter = limiter or Limiter()
@@ -202,15 +201,19 @@ class HttpModel:
         while True:
             arguments = self._wire.arguments(request)
             attempt = Attempt(self._wire.answer())
+            blotter = Blotter(self._secret)
             try:
                 async with contextlib.aclosing(self._attempt(arguments, request, attempt)) as parts:
                     async for part in parts:
-                        yield _without(part, self._secret_json)
+                        for delta in blotter.take(part):
+                            yield delta
                 response = self._response(request, arguments, attempt, tuple(failed))
             except StreamError as error:
                 failure = error.failure
             else:
-                yield _without(response, self._secret_json)
+                for delta in blotter.rest():
+                    yield delta
+                yield blotted(response, self._secret)
                 return
             failed.append(attempt.failed(failure, self._secret))
             if self._wire.adapt(failure, arguments):
@@ -283,6 +286,7 @@ class HttpModel:
             sent=self._wire.sent(arguments),
             not_sent=self._wire.not_sent(request, arguments),
             request_id=attempt.request_id,
+            stop_detail=answer.stop_detail,
         )
 
 
@@ -292,14 +296,4 @@ def _request_id(headers: Mapping[str, str], secret: str) -> str:
 
 def _name(given: str, secret: str) -> str:
     # Blot first: a cut could leave a part of the key that is no longer recognised.
-    return one_line(given.replace(secret, BLOT) if secret else given, _LONGEST_ID)
-
-
-_Part = TypeVar("_Part", bound=Delta | Response)
-
-
-def _without(part: _Part, secret: bytes) -> _Part:
-    """`part` with the key blotted out wherever a server may have echoed it."""
-    if not secret or secret not in (coded := msgspec.json.encode(part)):
-        return part
-    return msgspec.json.decode(coded.replace(secret, BLOT.encode()), type=type(part))
+    return one_line(blotted(given, secret), _LONGEST_ID)

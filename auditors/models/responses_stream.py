@@ -19,8 +19,7 @@ from auditors.models.base import (
     Usage,
 )
 from auditors.models.failure import Failure, StreamError, event_failure
-from auditors.models.stream_parts import CallDraft, parsed, unreadable
-from auditors.models.tokens import counted
+from auditors.models.stream_parts import CallDraft, count, parsed, unreadable
 from store.text import storable
 
 if TYPE_CHECKING:
@@ -39,6 +38,7 @@ _READ = {*_TEXT, *_REASONING, _ARGUMENTS, _ADDED, _DONE, *_ENDS, "response.creat
 
 class _Details(msgspec.Struct):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
 
 
@@ -95,6 +95,7 @@ class ResponsesAnswer:
         self.model = asked
         """Model id as the endpoint gives it; the one that was asked until then."""
         self.usage = Usage()
+        self.stop_detail = ""
         self._draft = _Draft()
         self._whole: _Draft | None = None
         self._status = ""
@@ -253,8 +254,9 @@ def _read(output: Iterable[dict[str, Any]]) -> _Draft:
 def _usage(usage: _Usage) -> Usage:
     read, written = usage.input_tokens_details, usage.output_tokens_details
     return Usage(
-        input=counted(usage.input_tokens),
-        output=counted(usage.output_tokens),
-        cached=counted(read.cached_tokens if read else None),
-        reasoning=counted(written.reasoning_tokens if written else None),
+        input=count(usage.input_tokens),
+        output=count(usage.output_tokens),
+        cached=count(read.cached_tokens if read else None),
+        reasoning=count(written.reasoning_tokens if written else None),
+        cache_written=count(read.cache_write_tokens if read else None),
     )

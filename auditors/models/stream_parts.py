@@ -1,4 +1,4 @@
-"""What the readers of OpenAI's event streams share."""
+"""What the readers of event streams share."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import msgspec
 from auditors.models.base import ErrorKind, ToolCall
 from auditors.models.failure import Failure, StreamError
 from store.text import storable
+
+_MOST_TOKENS = 1_000_000_000
 
 
 def parsed(data: bytes) -> Any:
@@ -46,3 +48,8 @@ class CallDraft(msgspec.Struct):
             storable(self.name),
             storable("".join(self.arguments)),
         )
+
+
+def count(tokens: int | None) -> int | None:
+    """A number of tokens, or None for one that cannot be."""
+    return tokens if tokens is not None and 0 <= tokens <= _MOST_TOKENS else None
