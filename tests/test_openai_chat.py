@@ -367,7 +367,7 @@ async def test_a_server_error_is_no_reason_to_give_up_structured_output() -> Non
 async def test_a_passing_failure_is_tried_again_from_the_start(fault: Fault) -> None:
     async with (
         serving(Script(*HELLO), faults=first(fault, 2)) as server,
-        adapter(server.base_url, silence=patience(fault)) as model,
+        adapter(server.base_url, patience=Patience(silence=patience(fault), throttled=60)) as model,
     ):
         response = await complete(model, ask())
         assert server.requests == 3

@@ -52,7 +52,7 @@ CALL = {
 }
 USAGE = {
     "input_tokens": 20,
-    "input_tokens_details": {"cached_tokens": 16, "cache_write_tokens": 0},
+    "input_tokens_details": {"cached_tokens": 16, "cache_write_tokens": 3},
     "output_tokens": 9,
     "output_tokens_details": {"reasoning_tokens": 4},
     "total_tokens": 29,
@@ -146,7 +146,7 @@ async def test_an_answer_is_what_the_last_event_says() -> None:
         carry=(THOUGHT,),
     )
     assert response.stop is StopReason.TOOL_CALLS
-    assert response.usage == Usage(input=20, output=9, cached=16, reasoning=4)
+    assert response.usage == Usage(input=20, output=9, cached=16, reasoning=4, cache_written=3)
     assert response.model == "gpt-6-2026"
     assert response.request_id == "req_7"
     assert response.failed == ()
@@ -597,6 +597,7 @@ async def test_thoughts_that_the_endpoint_cannot_read_any_more_stay_away(fault: 
     ]
     assert thoughts == [["rs_1"], [], ["rs_2"]]
     assert len(response.failed) == 1
+    assert response.not_sent == ("carry",)
 
 
 @pytest.mark.parametrize(
@@ -666,6 +667,8 @@ UNTYPED = {"error": {"code": 400, "message": "Your input exceeds the context win
         (TOO_LARGE, ErrorKind.RATE_LIMIT, 1),
         (refusal(500, "Not again.", {"x-should-retry": "false"}), ErrorKind.SERVER, 1),
         (LISTED, ErrorKind.NOT_FOUND, 1),
+        (Canned(b"", 300), ErrorKind.NOT_FOUND, 1),
+        (refusal(400, "Your credit balance is too low."), ErrorKind.QUOTA, 1),
         (Canned(b"", 413), ErrorKind.CONTEXT_LENGTH, 1),
         (Canned(b"<html>Bad gateway</html>", 502, {"content-type": "text/html"}), ErrorKind.SERVER, 2),
     ],
@@ -759,10 +762,16 @@ async def test_a_key_that_the_server_echoes_in_its_answer_is_blotted_out() -> No
         delta("output_text", CANARY),
         added({**CALL, "name": CANARY, "arguments": ""}, 1),
         delta("function_call_arguments", f'{{"key":"{CANARY}"}}', 1),
-        end({**THOUGHT, "encrypted_content": CANARY}, spoken, {**CALL, "call_id": CANARY}, model=CANARY),
+        end(
+            {**THOUGHT, "encrypted_content": CANARY},
+            spoken,
+            {**CALL, "call_id": CANARY},
+            model="m" * 190 + CANARY,
+        ),
     )
-    async with model_of(Canned(answer, headers={"x-request-id": CANARY})) as (model, _):
+    async with model_of(Canned(answer, headers={"x-request-id": "r" * 190 + CANARY})) as (model, _):
         deltas, response = await collect(model.stream(ask()))
     assert CANARY not in repr((deltas, response))
+    assert CANARY[:9] not in response.model + response.request_id
     assert response.message.text == "It is [key]."
-    assert response.message.carry[0]["encrypted_content"] == "[key]"
+    assert response.message.carry == ()

@@ -51,6 +51,7 @@ class _Choice(msgspec.Struct):
 
 class _Details(msgspec.Struct):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
 
 
@@ -176,4 +177,5 @@ def _usage(usage: _Usage) -> Usage:
         output=count(usage.completion_tokens),
         cached=count(prompt.cached_tokens if prompt else None),
         reasoning=count(completion.reasoning_tokens if completion else None),
+        cache_written=count(prompt.cache_write_tokens if prompt else None),
     )

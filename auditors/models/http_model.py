@@ -281,7 +281,7 @@ class HttpModel:
             message=message,
             stop=answer.stop(),
             usage=completed(answer.usage, request, message),
-            model=one_line(answer.model, _LONGEST_ID),
+            model=_name(answer.model, self._secret),
             failed=failed,
             sent=self._wire.sent(arguments),
             not_sent=self._wire.not_sent(request, arguments),
@@ -291,6 +291,9 @@ class HttpModel:
 
 
 def _request_id(headers: Mapping[str, str], secret: str) -> str:
+    return _name(headers.get("x-request-id") or headers.get("request-id") or "", secret)
+
+
+def _name(given: str, secret: str) -> str:
     # Blot first: a cut could leave a part of the key that is no longer recognised.
-    given = headers.get("x-request-id") or headers.get("request-id") or ""
     return one_line(blotted(given, secret), _LONGEST_ID)

@@ -152,10 +152,11 @@ class ResponsesWire:
             for call in message.tool_calls
         ]
         # Reasoning that nothing follows is refused; what another endpoint left is not for this one.
-        return [*filter(self._readable, message.carry), *items] if items else []
+        thoughts = [item for item in message.carry if _is_thought(item) and not self._unread(item)]
+        return [*thoughts, *items] if items else []
 
-    def _readable(self, item: dict[str, Any]) -> bool:
-        return item.get("type") == "reasoning" and str(item.get("id")) not in self._unreadable
+    def _unread(self, item: dict[str, Any]) -> bool:
+        return _is_thought(item) and str(item.get("id")) in self._unreadable
 
     def adapt(self, failure: Failure, arguments: dict[str, Any]) -> bool:
         """See `Wire.adapt`."""
@@ -180,7 +181,7 @@ class ResponsesWire:
 
     def _leave_out(self, arguments: dict[str, Any]) -> bool:
         """Send none of the request's reasoning items again; False if there is none."""
-        ids = {str(item.get("id")) for item in arguments["input"] if item.get("type") == "reasoning"}
+        ids = {str(item.get("id")) for item in arguments["input"] if _is_thought(item)}
         self._unreadable |= ids
         return bool(ids)
 
@@ -198,8 +199,13 @@ class ResponsesWire:
             "effort": settings.effort is not None and sent.get("reasoning.effort") != settings.effort.value,
             "max_tokens": settings.max_tokens is not None and "max_output_tokens" not in sent,
             "json_schema": request.json_schema is not None and sent.get("text.format") != "json_schema",
+            "carry": any(map(self._unread, (item for message in request.messages for item in message.carry))),
         }
         return tuple(name for name, is_missing in missing.items() if is_missing)
+
+
+def _is_thought(item: dict[str, Any]) -> bool:
+    return item.get("type") == "reasoning"
 
 
 def _flat(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -38,6 +38,7 @@ _READ = {*_TEXT, *_REASONING, _ARGUMENTS, _ADDED, _DONE, *_ENDS, "response.creat
 
 class _Details(msgspec.Struct):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
 
 
@@ -257,4 +258,5 @@ def _usage(usage: _Usage) -> Usage:
         output=count(usage.output_tokens),
         cached=count(read.cached_tokens if read else None),
         reasoning=count(written.reasoning_tokens if written else None),
+        cache_written=count(read.cache_write_tokens if read else None),
     )
