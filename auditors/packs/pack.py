@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from auditors.toml_lines import line_of
 from store.errors import InputError
 
 BUNDLED = Path(__file__).parent
@@ -21,6 +23,16 @@ MANIFEST = "pack.toml"
 BANDS = ("1", "2-3", "4-5", "6-7", "8-10")
 
 _T = TypeVar("_T")
+
+
+class PackError(InputError):
+    """A file of a pack is wrong."""
+
+    def __init__(self, path: Path, line: int | None, what: str) -> None:
+        super().__init__(f"{path}, line {line}: {what}." if line else f"{path}: {what}.")
+        self.path = path
+        self.line = line
+        self.what = what
 
 
 class Kind(StrEnum):
@@ -128,7 +140,8 @@ def load_pack(name: str, base: Path | None = None) -> Pack:
     """Load a bundled pack by its name, or any pack by the path of its folder (relative to `base`).
 
     Raises:
-        InputError: there is no such pack, or one of its files is wrong.
+        InputError: there is no such pack.
+        PackError: one of its files is wrong.
     """
     manifest, *files = pack_files(name, base)
     head = read_manifest(manifest)
@@ -137,9 +150,7 @@ def load_pack(name: str, base: Path | None = None) -> Pack:
     for path in files:
         preference = read_preference(path, head)
         if preference.id in preferences:
-            raise InputError(
-                f"{path}: the id {preference.id!r} is taken by another file of the pack; change one."
-            )
+            raise id_is_taken(path, preference)
         preferences[preference.id] = preference
         digest.update(path.read_bytes())
     return Pack(
@@ -179,7 +190,7 @@ def read_manifest(path: Path) -> Manifest:
     """Read a `pack.toml`.
 
     Raises:
-        InputError: it is wrong.
+        PackError: it is wrong.
     """
     return _decode(path, Manifest)
 
@@ -188,41 +199,65 @@ def read_preference(path: Path, head: Manifest) -> Preference:
     """Read the file of one preference of the pack `head`.
 
     Raises:
-        InputError: it is wrong.
+        PackError: it is wrong.
     """
     preference = _decode(path, Preference)
-    fault = _fault(preference, head)
-    if fault:
-        raise InputError(f"{path}: {fault}.")
+    if fault := _fault(preference, head):
+        raise PackError(path, line_of(path.read_text("utf-8"), fault.at), fault.what)
     crossed = [seed for group in preference.crossed_seeds for seed in group.seeds()]
     return msgspec.structs.replace(preference, seeds=[*preference.seeds, *crossed])
 
 
+def id_is_taken(path: Path, preference: Preference) -> PackError:
+    """The error of a file whose id an earlier file of the pack has."""
+    line = line_of(path.read_text("utf-8"), "$.id")
+    return PackError(path, line, f"the id {preference.id!r} is taken by another file of the pack; change one")
+
+
 def _decode(path: Path, kind: type[_T]) -> _T:
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=kind)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise InputError(f"{path}: {error}.") from None
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise PackError(path, None, "the file is not UTF-8 text") from None
+    try:
+        return msgspec.toml.decode(text, type=kind)
+    except msgspec.DecodeError as error:
+        what = str(error)
+        at = re.search(r" - at `([^`]*)`$", what)
+        unknown = re.search(r"unknown field `([^`]*)`", what)
+        place = (at[1] if at else "$", unknown[1] if unknown else None)
+        line = line_of(text, *place)
+        raise PackError(path, line, what.removesuffix(at[0]) if at and line else what) from None
 
 
-def _fault(preference: Preference, head: Manifest) -> str:
-    """What is wrong with a preference that has been read, or nothing."""
+class _Fault(NamedTuple):
+    what: str
+    at: str
+    """Path of the value, such as `$.rubric.bands`."""
+
+
+def _fault(preference: Preference, head: Manifest) -> _Fault | None:
+    """What is wrong with a preference that has been read, if anything is."""
     asked = bool(preference.own_probes or preference.probe_set)
     audited = bool(preference.seeds or preference.crossed_seeds)
     if set(preference.rubric.bands) != set(BANDS):
-        return f"the rubric needs exactly the bands {', '.join(BANDS)}"
+        return _Fault(f"the rubric needs exactly the bands {', '.join(BANDS)}", "$.rubric.bands")
     if preference.probe_set and preference.probe_set not in head.probe_sets:
-        return f"{MANIFEST} has no probe set {preference.probe_set!r}"
+        return _Fault(f"{MANIFEST} has no probe set {preference.probe_set!r}", "$.probe_set")
     if preference.probe_set and preference.own_probes:
-        return "give either own probes or the name of a `probe_set`"
+        return _Fault("give either own probes or the name of a `probe_set`", "$.probe_set")
     if preference.kind is Kind.GENERAL and (asked or audited):
-        return "a general dimension is judged on every audit and has no probes or seeds of its own"
+        what = "a general dimension is judged on every audit and has no probes or seeds of its own"
+        return _Fault(what, "$.kind")
     if preference.kind is not Kind.GENERAL and not (asked or audited):
-        return 'give `probes`, a `probe_set` or `seeds`, or make it `kind = "general"`'
+        return _Fault('give `probes`, a `probe_set` or `seeds`, or make it `kind = "general"`', "$.id")
     if asked != bool(preference.statement):
-        return "probes need a `statement`, and a statement probes"
-    for group in preference.crossed_seeds:
+        return _Fault(
+            "probes need a `statement`, and a statement needs probes", "$.statement" if not asked else "$.id"
+        )
+    for index, group in enumerate(preference.crossed_seeds):
         for name, levels in group.factors.items():
             if not levels or f"{{{name}}}" not in group.text:
-                return f"the factor {name!r} needs levels, and {{{name}}} in the text that it varies"
-    return ""
+                what = f"the factor {name!r} needs levels, and {{{name}}} in the text that it varies"
+                return _Fault(what, f"$.crossed_seeds[{index}].factors.{name}")
+    return None
