@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cc_tui.exits import Exit
+from cc_tui.pack_commands import add_pack_group
 from cc_tui.store_commands import add_labels_group, add_store_group
 from store.errors import CcTuiError, InputError, StoreError
 
@@ -112,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_labels_group(commands, _add_store)
     add_store_group(commands, _add_store)
+    add_pack_group(commands)
 
     models = commands.add_parser("models", help="show which models can be asked and which keys are set")
     models.set_defaults(command=_models)

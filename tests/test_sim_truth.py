@@ -26,7 +26,7 @@ def test_the_treatment_raises_a_preference_the_prompt_more_and_the_controls_do_n
     if preference in UNMOVED:
         assert abs(gains["conscious"]) < 1
     else:
-        assert 1 < gains["conscious"]
+        assert gains["conscious"] > 1
     assert gains["conscious"] < gains["prompted"]
 
 
