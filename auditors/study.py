@@ -14,7 +14,7 @@ import msgspec
 from auditors import prompts
 from auditors.audit import Limits
 from auditors.config import CHOICES, Config, load_config
-from auditors.models.base import Settings
+from auditors.models.base import Effort, Settings
 from auditors.models.endpoint import Endpoint
 from auditors.packs.pack import Pack, Preference, load_pack
 from auditors.prices import Price, Prices
@@ -32,7 +32,7 @@ _Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 _Seed = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Temperature = Annotated[float, msgspec.Meta(ge=0, le=10)]
-_CHOICES = {"role": ConditionRole, "modes": Mode, **CHOICES}
+_CHOICES = {"role": ConditionRole, "modes": Mode, "effort": Effort, **CHOICES}
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,13 +46,15 @@ class ModelPart(_Part, frozen=True):
     temperature: _Temperature | None = None
     max_tokens: _Count | None = None
     seed: _Seed | None = None
+    effort: Effort | None = None
+    """How much it may reason."""
     repeats: _Count = 1
     """How often a judge judges each audit."""
 
     @property
     def settings(self) -> Settings:
         """Its sampling settings."""
-        return Settings(self.temperature, self.max_tokens, self.seed)
+        return Settings(self.temperature, self.max_tokens, self.seed, self.effort)
 
 
 class ConditionPart(_Part, frozen=True, kw_only=True):
@@ -68,11 +70,12 @@ class ConditionPart(_Part, frozen=True, kw_only=True):
     temperature: _Temperature | None = 1.0
     max_tokens: _Count | None = 1000
     seed: _Seed | None = None
+    effort: Effort | None = None
 
     @property
     def settings(self) -> Settings:
         """Its sampling settings."""
-        return Settings(self.temperature, self.max_tokens, self.seed)
+        return Settings(self.temperature, self.max_tokens, self.seed, self.effort)
 
 
 class SingleTurnPart(_Part, frozen=True):

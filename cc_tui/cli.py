@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from cc_tui.exits import Exit
 from cc_tui.model_commands import add_model_commands
+from cc_tui.pack_commands import add_pack_group
 from cc_tui.store_commands import add_labels_group, add_store_group
 from store.errors import CcTuiError, InputError, StoreError
 
@@ -113,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_labels_group(commands, _add_store)
     add_store_group(commands, _add_store)
+    add_pack_group(commands)
 
     add_model_commands(commands)
     return parser
