@@ -16,7 +16,7 @@ from auditors.models.base import TextDelta, complete
 from auditors.models.endpoint import Endpoint, Prefill, WireProtocol
 from auditors.models.registry import Models
 from auditors.models.specs import providers, remote
-from auditors.study import parse_study
+from auditors.study import load_study
 from store.errors import InputError
 from tests.wire import CANARY, Script, ask, everything_said, serving
 
@@ -308,10 +308,12 @@ def test_models_of_one_endpoint_share_their_traffic_and_a_fine_tuned_one_that_of
     assert limiter("openai/gpt-x") is limiter("openai/gpt-y")
 
 
-def test_a_key_in_place_of_its_variables_name_is_refused_unseen() -> None:
+def test_a_key_in_place_of_its_variables_name_is_refused_unseen(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
     text = f'name = "x"\njudges = []\nconditions = []\n[endpoints.a]\napi_key_env = "{CANARY}"\n'
+    path.write_text(text)
     with pytest.raises(InputError, match="the name of an environment variable") as caught:
-        parse_study(text, Path("study.toml"))
+        load_study(path)
     assert CANARY not in str(caught.value)
 
 
