@@ -27,6 +27,7 @@ from auditors.models.base import (
 from auditors.models.connections import ConnectionPool
 from auditors.models.failure import Failure, StreamError, backoff, classify
 from auditors.models.limiter import Limiter
+from auditors.models.rate_headers import headers_of
 from auditors.models.redact import Blotter, blotted
 from auditors.models.sse import events
 from auditors.models.tokens import asked_chars, completed, delta_chars, tokens_of
@@ -197,13 +198,14 @@ class HttpModel:
             what = "cannot go on from a given beginning (prefill); leave it out, or see `prefill` in docs/models.md"
             raise ModelError(ErrorKind.UNSUPPORTED, f"{self.spec} {what}.")
         failed: list[FailedAttempt] = []
-        retries, counted, throttled_since = 0, 0, None
+        counted, throttled_since = 0, None
+        turn = self._limiter.turn()
         while True:
             arguments = self._wire.arguments(request)
             attempt = Attempt(self._wire.answer())
             blotter = Blotter(self._secret)
             try:
-                async with contextlib.aclosing(self._attempt(arguments, request, attempt)) as parts:
+                async with contextlib.aclosing(self._attempt(arguments, request, attempt, turn)) as parts:
                     async for part in parts:
                         for delta in blotter.take(part):
                             yield delta
@@ -221,13 +223,13 @@ class HttpModel:
             if failure.kind in _THROTTLED:
                 throttled_since = throttled_since or time.monotonic()
                 last = time.monotonic() - throttled_since > self._patience.throttled
+                step = 1  # To slow down is the limiter's business, for all calls alike.
             else:
-                counted += 1
+                step = counted = counted + 1
                 last = counted >= self._max_attempts
             if last or not failure.passing:
                 raise failure.error(self.spec, self._host, self._secret, tuple(failed))
-            retries += 1
-            await asyncio.sleep(backoff(failure, retries, self._backoff_base))
+            await asyncio.sleep(backoff(failure, step, self._backoff_base))
 
     async def _open(self) -> tuple[ModuleType, Callable[..., Any]]:
         async with self._making:
@@ -243,12 +245,12 @@ class HttpModel:
         return self._wire.connect(http, timeout)
 
     async def _attempt(
-        self, arguments: dict[str, Any], request: Request, attempt: Attempt
+        self, arguments: dict[str, Any], request: Request, attempt: Attempt, turn: int
     ) -> AsyncGenerator[Delta]:
         sdk, create = await self._open()
         import httpx2
 
-        async with self._limiter.permit(tokens_of(asked_chars(request))) as permit:
+        async with self._limiter.permit(tokens_of(asked_chars(request)), turn) as permit:
             attempt.begin(self._patience.answer)
             try:
                 async with attempt.opened(create(**arguments)) as response:
@@ -261,10 +263,11 @@ class HttpModel:
                 attempt.check(response.headers.get("content-type", ""))
             except (StreamError, sdk.APIError, httpx2.HTTPError) as error:
                 failure = classify(error, sdk)
+                headers = headers_of(error)
             else:
                 permit.done(attempt.answer.usage)
                 return
-            permit.failed(failure)
+            permit.failed(failure, headers)
         # Raised out here: an SDK error as `__context__` would carry the request and its key.
         raise StreamError(failure)
 

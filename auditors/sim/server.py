@@ -135,7 +135,9 @@ class Server:
         except asyncio.CancelledError:
             connection.abort()
         finally:
-            await connection.close()
+            # A task of a stream server that ends as cancelled is reported as a fault by asyncio.
+            with contextlib.suppress(asyncio.CancelledError):
+                await connection.close()
 
     async def _serve(self, connection: Connection) -> None:
         try:
