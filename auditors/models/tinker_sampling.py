@@ -152,8 +152,9 @@ class TinkerModel:
         async with self._limiter.permit(tokens_of(asked_chars(request))) as permit:
             answer = await self._in_time(request)
             if isinstance(answer, Failure):
-                permit.failed(answer)
+                permit.failed(answer, {})
             else:
+                permit.heard({})
                 permit.done(answer.usage)
         if isinstance(answer, Failure):
             host = urlsplit(self._base_url).netloc
