@@ -51,6 +51,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How much faster than a real API simulated models answer; None for no waiting at all."""
     on: str | None = None
     """Where audits are carried out: None for this process, or a cluster as `Fleet.connect` takes it."""
+    cache: str | None = None
+    """Folder of the response cache; None for none. Targets use it only where their condition says so."""
 
 
 class LiveRun(msgspec.Struct, frozen=True):
@@ -168,8 +170,8 @@ class Engine:
         compacting = asyncio.create_task(self._compact())
         try:
             if self._fleet:
-                await self._fleet.open(study, self._store.root, self.run_id, self._options.speed)
-            hands = self._fleet or Worker(study, self._models, self._journal)
+                await self._fleet.open(study, self._store.root, self.run_id, self._options)
+            hands = self._fleet or Worker(study, self._models, self._journal, self._options.cache)
             async with asyncio.TaskGroup() as group:
                 for _ in range(study.file.concurrency):
                     group.create_task(self._lane(hands))

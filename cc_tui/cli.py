@@ -146,6 +146,13 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help="start nothing more once the study has cost this much, its earlier runs in the store included",
     )
     parser.add_argument(
+        "--cache",
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="answer auditor and judges from what the same audit was answered before (docs/costs.md)",
+    )
+    parser.add_argument(
         "--on",
         metavar="RAY",
         help="run audits on a Ray cluster: `ray` for this machine's, or `ray://HOST:PORT`",

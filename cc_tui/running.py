@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 
 from auditors.engine import Options
+from auditors.models.cache import default_folder
 from auditors.service import Job, live_runs, open_engine, stop_on_signals
 from cc_tui import plain
 from cc_tui.exits import Exit
@@ -39,7 +40,13 @@ def run(study_file: Path, parsed: argparse.Namespace, *, headless: bool) -> int:
     job = Job(
         study_file=str(study_file),
         store=str(parsed.store),
-        options=Options(limit=parsed.limit, max_cost=parsed.max_cost, speed=parsed.speed, on=parsed.on),
+        options=Options(
+            limit=parsed.limit,
+            max_cost=parsed.max_cost,
+            speed=parsed.speed,
+            on=parsed.on,
+            cache=None if parsed.cache is None else str(Path(parsed.cache or default_folder()).absolute()),
+        ),
         seed=parsed.seed,
     )
     if headless:
