@@ -146,6 +146,12 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help="start nothing more once the study has cost this much, its earlier runs in the store included",
     )
     parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print what is left to run, and what it will cost; asks nobody and writes nothing",
+    )
+    parser.add_argument("--json", action="store_true", help="with --dry-run: the estimate for scripts")
+    parser.add_argument(
         "--cache",
         nargs="?",
         const="",
