@@ -35,7 +35,7 @@ def study_rows(study: Study, models: Models, known: set[tuple[str, str]]) -> lis
         row = records.Condition(
             study_id=study.study_id,
             condition_id=condition.name,
-            content_hash=content_hash(condition),
+            content_hash=content_hash(condition.identity()),
             model=condition.model,
             system_prompt=condition.system_prompt,
             role=condition.role,

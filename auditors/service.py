@@ -23,6 +23,7 @@ import msgspec
 from auditors.engine import Engine, LiveRun, Options
 from auditors.fanout import Fleet
 from auditors.feed import Focus, SetPaused, Stop, decode_command, encode
+from auditors.models.cache import open_folder
 from auditors.models.registry import Models
 from auditors.study import load_study
 from store.errors import CcTuiError, InputError, StoreError
@@ -80,6 +81,8 @@ async def open_engine(
                 await (models.check(spec) if check else asyncio.to_thread(models.get, spec))
             except InputError as error:
                 study.refuse(str(error), place)
+        if options.cache:
+            open_folder(options.cache)
         mirror = Mirror(str(store_place)) if is_url(store_place) else None
         fleet = None
         if options.on is not None:

@@ -71,11 +71,19 @@ class ConditionPart(_Part, frozen=True, kw_only=True):
     max_tokens: _Count | None = 1000
     seed: _Seed | None = None
     effort: Effort | None = None
+    cache: bool = False
+    """Whether `--cache` may answer for the target."""
 
     @property
     def settings(self) -> Settings:
         """Its sampling settings."""
         return Settings(self.temperature, self.max_tokens, self.seed, self.effort)
+
+    def identity(self) -> dict[str, Any]:
+        """What makes it this condition; how cheaply it is run does not."""
+        fields: dict[str, Any] = msgspec.to_builtins(self)
+        del fields["cache"]
+        return fields
 
 
 class SingleTurnPart(_Part, frozen=True):
@@ -291,6 +299,7 @@ def _resolved(
     chosen: dict[str, Any] = msgspec.to_builtins(file)
     for key in ("concurrency", "max_invalid_share", "name", "prices"):
         del chosen[key]
+    chosen["conditions"] = [condition.identity() for condition in file.conditions]
     chosen["endpoints"] = {alias: endpoint.base_url for alias, endpoint in file.endpoints.items()}
     chosen["pack"] = {"name": pack.name, "version": pack.version, "content_hash": pack.content_hash}
     chosen["preferences"] = [msgspec.to_builtins(preference) for preference in preferences]

@@ -148,6 +148,19 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help="start nothing more once the study has cost this much, its earlier runs in the store included",
     )
     parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print what is left to run, and what it will cost; asks nobody and writes nothing",
+    )
+    parser.add_argument("--json", action="store_true", help="with --dry-run: the estimate for scripts")
+    parser.add_argument(
+        "--cache",
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="answer auditor and judges from what the same audit was answered before (docs/costs.md)",
+    )
+    parser.add_argument(
         "--on",
         metavar="RAY",
         help="run audits on a Ray cluster: `ray` for this machine's, or `ray://HOST:PORT`",

@@ -41,6 +41,7 @@ _COLUMNS = [
 _OPTIONAL = ("for new", "difference", "same, run again", "notes")
 """Columns that a narrow terminal does without, the first of them first."""
 _RIGHT = {"n/plan", "estimate", "plan", "run", "valid", "judged", "labelled", "rows", "files", "size"}
+_RIGHT |= {"calls", "tokens in", "tokens out", "cost", "from", "to"}
 
 
 def say(text: str) -> None:
@@ -86,7 +87,7 @@ def print_results(store: Store, run: Run) -> None:
     if run.status == "interrupted":
         say("Interrupted. The same command goes on from here; finished audits are not repeated.")
     elif run.status == "over_budget":
-        say("The budget for this study is used up, its earlier runs included. Raise --max-cost to go on.")
+        say(f"{run.config['ended_because']} Raise --max-cost to go on.")
     say(f"Everything is in {store.root}: `cc-tui --store {store.root}` reads and labels it,")
     say(f'`cc-tui sql --store {store.root} "SELECT * FROM scores"` queries it.')
 

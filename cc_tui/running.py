@@ -13,11 +13,15 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 
 from auditors.engine import Options
+from auditors.models.cache import default_folder
+from auditors.models.registry import Models
 from auditors.service import Job, live_runs, open_engine, stop_on_signals
 from cc_tui import plain
 from cc_tui.exits import Exit
 from store.errors import InputError, StoreError
+from store.layout import STORE_FILE
 from store.mirror import local_folder
+from store.reader import Reader
 from store.records import AuditStatus
 from store.store import Store
 
@@ -35,13 +39,23 @@ _INVALID = (AuditStatus.NO_TARGET_TURN, AuditStatus.INFRA_ERROR)
 
 
 def run(study_file: Path, parsed: argparse.Namespace, *, headless: bool) -> int:
-    """Run a study, or go on with it; `parsed` holds the options of `cc-tui run`."""
+    """Run a study, go on with it, or only say what it will cost; `parsed` holds the options of `cc-tui run`."""
     job = Job(
         study_file=str(study_file),
         store=str(parsed.store),
-        options=Options(limit=parsed.limit, max_cost=parsed.max_cost, speed=parsed.speed, on=parsed.on),
+        options=Options(
+            limit=parsed.limit,
+            max_cost=parsed.max_cost,
+            speed=parsed.speed,
+            on=parsed.on,
+            cache=None if parsed.cache is None else str(Path(parsed.cache or default_folder()).absolute()),
+        ),
         seed=parsed.seed,
     )
+    if parsed.dry_run:
+        return _estimate(job, as_json=parsed.json)
+    if parsed.json:
+        raise InputError("--json goes with --dry-run; `cc-tui stats --json` prints a study's results.")
     if headless:
         return asyncio.run(_run_headless(job))
     return _run_in_app(job)
@@ -56,6 +70,30 @@ def open_app(store: Store, *, start: str, annotator: str | None = None, socket: 
     app = CcTuiApp(store, socket=socket, annotator=annotator, start=start)
     app.run()
     return app.return_code or Exit.DONE
+
+
+def _estimate(job: Job, *, as_json: bool) -> int:
+    from auditors.estimate import estimate
+    from cc_tui.estimate_lines import print_estimate
+
+    study = job.study()
+    models = Models(study.endpoints, seed=study.file.seed, speed=1.0)
+    for spec, place in study.models().items():
+        try:
+            # Without a key only a simulated model can be made.
+            if models.endpoint(spec) is None:
+                models.get(spec)
+        except InputError as error:
+            study.refuse(str(error), place)
+    root = local_folder(job.store)
+    reader = Reader(Store.open(root)) if (root / STORE_FILE).exists() else None
+    try:
+        found = estimate(study, reader, job.options)
+    finally:
+        if reader:
+            reader.close()
+    print_estimate(found, job.options.max_cost, as_json=as_json)
+    return Exit.DONE
 
 
 async def _run_headless(job: Job) -> int:
