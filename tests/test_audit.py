@@ -46,6 +46,7 @@ class Scripted:
     """A model that gives one reply after the other, and then the last one for ever."""
 
     simulated = True
+    takes_prefill = True
 
     def __init__(self, *replies: Reply, spec: str = "scripted") -> None:
         self.spec = spec
