@@ -187,7 +187,7 @@ def _toml_steps(text: str, path: Path) -> list[Written]:
 def _json_steps(text: str, path: Path) -> list[Written]:
     decoder = json.JSONDecoder()
     try:
-        whole: object = decoder.decode(text)
+        whole: Any = decoder.decode(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: {error}.") from None
     lines: list[int | None] = []
@@ -197,7 +197,7 @@ def _json_steps(text: str, path: Path) -> list[Written]:
             at += len(text[at:]) - len(text[at:].lstrip(" \t\r\n,"))
             lines.append(text.count("\n", 0, at) + 1)
             _, at = decoder.raw_decode(text, at)
-    return _steps(whole, lines, path)
+    return _steps(cast("object", whole), lines, path)
 
 
 def _steps(steps: object, lines: list[int | None], path: Path) -> list[Written]:
