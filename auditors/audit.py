@@ -201,14 +201,19 @@ class AuditLoop:
                 await self._recorder.event("illegal_move", {"call_id": call.id, "error": str(error)})
                 result = Result(call, f"Error: {error}", failed=True)
             results.append(result)
-        staged = self.conversation.staged() and not self.conversation.pending_calls()
-        if results and staged and not (step.exact or self._target_errors or self._turns_are_up(step)):
-            # The auditor staged something and forgot to hand over the turn.
+        if results and self._resume_forgotten(step, results):
             last = results.pop()
             await self._recorder.event("resumed_for_auditor", {})
             reply = await self._resume(last.call, step, "", Author.AUDITOR)
             results.append(msgspec.structs.replace(reply, said=f"{last.said}\n{reply.said}".rstrip()))
         return results, None
+
+    def _resume_forgotten(self, step: Step, results: list[Result]) -> bool:
+        """Whether the auditor staged something and neither handed over the turn nor tried to."""
+        if step.exact or self._turns_are_up(step):
+            return False
+        staged = self.conversation.staged() and not self.conversation.pending_calls()
+        return staged and not any(result.failed and result.call.name == "resume" for result in results)
 
     async def _resume(self, call: ToolCall, step: Step, prefill: str, author: Author) -> Result:
         self.conversation.check_resume()

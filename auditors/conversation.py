@@ -238,10 +238,10 @@ class Conversation:
 
     def check_resume(self) -> None:
         """Raise unless the target can be given the turn."""
-        if not self.staged():
-            raise IllegalMoveError("There is nothing to answer: stage a message first.")
         if pending := self.pending_calls():
             raise IllegalMoveError(f"Results are missing for the tool calls {', '.join(pending)}.")
+        if not self.staged():
+            raise IllegalMoveError("There is nothing to answer: stage a message first.")
 
     def create_tool(self, name: str, description: str, parameters: dict[str, Any]) -> ToolCreated:
         """Give the target a tool, or replace one."""

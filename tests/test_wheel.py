@@ -262,9 +262,7 @@ async def test_handing_back_tells_the_model_what_happened_with_ids(bench: Bench)
     await seat.until(lambda s: len(seat.auditor.requests) == 3)
     *_, told = seat.auditor.requests[2].messages
     results = [m for m in seat.auditor.requests[2].messages if m.role is Role.TOOL]
-    assert [m.text for m in results[-2:]] == [
-        "Not carried out: a person has taken over the examination."
-    ] * 2
+    assert [m.text for m in results[-2:]] == ["Not carried out: a person has taken over the examination."] * 2
     state = json.loads(told.text.partition("```json\n")[2].removesuffix("\n```"))
     assert [(m["message_id"], m["text"]) for m in state["conversation"]] == [
         ("m1", "hello"),
@@ -416,5 +414,3 @@ async def test_a_refusing_auditor_ends_the_audit_whatever_is_approved(bench: Ben
     await seat.start(SetApproving(A, approving=True))
     outcome = await seat.end()
     assert (outcome.status, outcome.reason) == (AuditStatus.REFUSED, "The auditor refused.")
-
-
