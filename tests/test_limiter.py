@@ -229,13 +229,24 @@ def test_tokens_are_counted_as_they_are_used_and_not_as_they_were_guessed() -> N
     assert 0.9 * 60_000 < simulate(story()) <= 60_000
 
 
+def test_what_a_call_used_beyond_the_guess_is_made_up_for() -> None:
+    async def story() -> float:
+        limiter = Limiter(tokens_per_minute=6000)
+        async with limiter.permit(10) as permit:
+            permit.done(Usage(10, 2990))
+        began = now()
+        return await call(limiter) - began
+
+    assert simulate(story()) == pytest.approx(30, rel=0.03)
+
+
 def test_a_number_of_tokens_that_cannot_be_does_not_stop_a_run() -> None:
     async def story() -> float:
         limiter = Limiter(tokens_per_minute=1000)
         async with limiter.permit(10) as permit:
             permit.done(Usage(10**9, 10**9, cached=10**12))
         began = now()
-        await call(limiter)
+        await asyncio.wait_for(call(limiter), 200)
         return now() - began
 
     assert simulate(story()) <= 70
@@ -337,9 +348,10 @@ def test_an_absurd_header_costs_a_minute_at_most(value: str) -> None:
         headers = {name.format(field): value for name in names for field in ("limit", "reset")}
         headers |= {name.format("remaining"): "0" for name in names}
         await refuse(limiter, BUSY, headers)
-        return await call(limiter)
+        began = now()
+        return await asyncio.wait_for(call(limiter), 200) - began
 
-    assert simulate(story()) <= 1000 + 61
+    assert simulate(story()) <= 61
 
 
 @given(st.text(max_size=40) | st.from_regex(r"[0-9.]{1,12}(h|m|s|ms|d)?", fullmatch=True))
@@ -424,17 +436,26 @@ def test_the_calls_at_once_settle_at_what_the_endpoint_takes(most: int, retry_af
 @pytest.mark.parametrize("headers", [False, True])
 @pytest.mark.parametrize("retry_after", [False, True])
 @pytest.mark.parametrize(
-    ("limit", "burst", "seconds"), [(60, 1, 900), (500, 1, 400), (500, 60, 400), (3000, 1, 90)]
+    ("limit", "burst", "lasts", "seconds"),
+    [
+        (60, 1, 2.0, 900),
+        (500, 1, 2.0, 400),
+        (500, 60, 2.0, 400),
+        (3000, 1, 0.05, 90),
+        # Two calls that come together are one too many here, and nothing that is not used is saved up.
+        (500, 0.12, 2.0, 900),
+    ],
 )
 def test_the_calls_a_minute_settle_at_what_the_endpoint_takes(
-    limit: int, burst: float, seconds: float, retry_after: bool, headers: bool
+    limit: int, burst: float, lasts: float, seconds: float, retry_after: bool, headers: bool
 ) -> None:
     def make() -> Endpoint:
         return Endpoint(requests=limit, burst=burst, retry_after=retry_after, headers=headers)
 
-    outcome = simulate(load(make, callers=limit // 15 + 20, lasts=2.0, seconds=seconds))
+    callers = int(limit / 30 * lasts) + 20
+    outcome = simulate(load(make, callers=callers, lasts=lasts, seconds=seconds))
     assert 0.85 < outcome.calls * 60 / limit < 1.1
-    assert outcome.refused < 0.03
+    assert outcome.refused < 0.05
     assert outcome.longest < 5
 
 

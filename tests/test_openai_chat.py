@@ -33,6 +33,7 @@ from auditors.models.chat_stream import ChatAnswer
 from auditors.models.endpoint import Endpoint, Prefill
 from auditors.models.failure import Failure, backoff
 from auditors.models.http_model import HttpModel, Patience
+from auditors.models.limiter import Limiter
 from auditors.models.openai_chat import ChatWire
 from auditors.models.registry import Models
 from auditors.sim.server import Break, Fault, How, Reply
@@ -651,7 +652,9 @@ async def test_fifty_streams_run_at_once_and_do_not_mix() -> None:
             yield Response(message_of([]), StopReason.END, USAGE, "echo")
 
     texts = [" ".join(f"w{n}.{i}" for i in range(30)) for n in range(50)]
-    async with serving(Echo()) as server, adapter(server.base_url) as model:
+    limiter = Limiter()
+    limiter.capacity.window.good = 50  # As after many successes: it starts with a handful.
+    async with serving(Echo()) as server, adapter(server.base_url, limiter=limiter) as model:
         responses = await asyncio.gather(*(complete(model, ask(text)) for text in texts))
     assert [response.message.text.strip() for response in responses] == texts
 
