@@ -329,7 +329,7 @@ class Wheel:
 
     def _show(self, *, again: bool = False) -> None:
         calls = None
-        if self._proposed:
+        if self._proposed and self._word is None:
             calls = [Call(call.name, call.arguments) for call in self._proposed.calls]
         steering = Steering(
             audit_id=self._recorder.audit.audit_id,

@@ -225,6 +225,6 @@ def _storable(value: Any) -> Any:
         return storable(value)
     if isinstance(value, dict):
         return {_storable(k): _storable(v) for k, v in cast("dict[Any, Any]", value).items()}
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [_storable(v) for v in cast("list[Any]", value)]
     return value

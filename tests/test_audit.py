@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -104,41 +105,38 @@ class Bench:
         outcome = await loop.run(ScriptDriver(steps))
         return outcome, loop
 
+    @cached_property
+    def reader(self) -> Reader:
+        """One for all questions, since opening a store takes longer than asking it."""
+        return Reader(self.store)
+
+    def close(self) -> None:
+        self.journal.close()
+        self.reader.close()
+
     def events(self, kind: str) -> list[dict[str, Any]]:
-        reader = Reader(self.store)
-        rows = reader.rows("SELECT payload FROM events WHERE kind = ? ORDER BY audit_id, seq", [kind])
-        reader.close()
+        rows = self.reader.rows("SELECT payload FROM events WHERE kind = ? ORDER BY audit_id, seq", [kind])
         return [msgspec.json.decode(row["payload"]) for row in rows]
-
-    def changes(self, audit_id: str) -> list[Change]:
-        """The audit's changes, as the store has them."""
-        reader = Reader(self.store)
-        try:
-            return stored_changes(reader, audit_id)
-        finally:
-            reader.close()
-
-    def auditor_view(self, audit_id: str) -> list[ChatMessage]:
-        """What the auditor model has read and written, as the store has it."""
-        reader = Reader(self.store)
-        try:
-            return auditor_messages(reader, audit_id)
-        finally:
-            reader.close()
 
     def kinds(self, audit_id: str) -> list[str]:
         """The kinds of the audit's events, in order."""
-        reader = Reader(self.store)
-        rows = reader.rows("SELECT kind FROM events WHERE audit_id = ? ORDER BY seq", [audit_id])
-        reader.close()
+        rows = self.reader.rows("SELECT kind FROM events WHERE audit_id = ? ORDER BY seq", [audit_id])
         return [row["kind"] for row in rows]
+
+    def changes(self, audit_id: str) -> list[Change]:
+        """The audit's changes, as the store has them."""
+        return stored_changes(self.reader, audit_id)
+
+    def auditor_view(self, audit_id: str) -> list[ChatMessage]:
+        """What the auditor model has read and written, as the store has it."""
+        return auditor_messages(self.reader, audit_id)
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Any:
     made = Bench(tmp_path / "store")
     yield made
-    made.journal.close()
+    made.close()
 
 
 def say(text: str, phase: str = "task") -> tuple[str, dict[str, object]]:

@@ -28,7 +28,7 @@ from tests.wire import serving
 def bench(tmp_path: Path) -> Any:
     made = Bench(tmp_path / "store")
     yield made
-    made.journal.close()
+    made.close()
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ A = "a1"
 def bench(tmp_path: Path) -> Any:
     made = Bench(tmp_path / "store")
     yield made
-    made.journal.close()
+    made.close()
 
 
 def calls(*moves: tuple[str, dict[str, object]]) -> ChatMessage:
@@ -62,8 +62,7 @@ class Seat:
         """Begin, and give the commands before the first step."""
         await self.recorder.begin()
         self.task = asyncio.create_task(self.loop.run(self.driver))
-        while self.loop.wheel is None:
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
         for command in commands:
             await self.do(command)
 
@@ -79,6 +78,9 @@ class Seat:
                 assert not self.task.done(), self.task
                 await asyncio.sleep(0.001)
         return self.watch.steered
+
+    async def turns(self, count: int) -> None:
+        await self.until(lambda _: self.loop.conversation.target_turns >= count)
 
     async def end(self) -> Outcome:
         async with asyncio.timeout(10):
@@ -116,8 +118,7 @@ async def test_a_held_audit_takes_single_steps_and_goes_on_when_it_is_released(b
     assert (steered.driver, steered.proposed) == (Driver.MODEL, None)
     for turns in (1, 2):
         await seat.do(StepOnce(A))
-        while seat.loop.conversation.target_turns < turns:
-            await asyncio.sleep(0.001)
+        await seat.turns(turns)
         for _ in range(20):
             await asyncio.sleep(0)
         assert len(seat.auditor.requests) == turns
@@ -230,8 +231,7 @@ async def test_an_act_takes_the_wheel_while_the_model_is_asked_and_its_call_is_r
     await seat.auditor.asked.wait()
     await seat.do(Act(A, acts(say("I am a person."), RESUME)))
     steered = await seat.until(lambda s: s.driver is Driver.HUMAN)
-    while seat.loop.conversation.target_turns < 1:
-        await asyncio.sleep(0.001)
+    await seat.turns(1)
     await seat.do(Act(A, acts(("rollback_conversation", {"message_id": "m9"}))))
     steered = await seat.until(lambda s: s.error != "")
     assert steered.error == "Error: There is no message 'm9' to go back to."
@@ -301,8 +301,7 @@ async def test_a_person_is_not_limited_by_steps_or_turns_and_what_they_did_does_
     await seat.start(Drive(A, human=True))
     for turns in range(1, 5):
         await seat.do(Act(A, acts(say("again"), RESUME)))
-        while seat.loop.conversation.target_turns < turns:
-            await asyncio.sleep(0.001)
+        await seat.turns(turns)
     await seat.do(Drive(A, human=False))
     outcome = await seat.end()
     assert (outcome.target_turns, outcome.auditor_steps) == (5, 5)
@@ -312,8 +311,7 @@ async def test_a_person_is_not_limited_by_steps_or_turns_and_what_they_did_does_
 async def test_a_held_audit_whose_limit_is_reached_can_still_be_taken_over(bench: Bench) -> None:
     seat = Seat(bench, Scripted(TALK), limits=Limits(max_target_turns=1))
     await seat.start(Hold(A, held=True), StepOnce(A))
-    while seat.loop.conversation.target_turns < 1:
-        await asyncio.sleep(0.001)
+    await seat.turns(1)
     await seat.do(Act(A, acts(say("one more"), RESUME, END)))
     outcome = await seat.end()
     assert (outcome.target_turns, outcome.driver) == (2, Driver.HUMAN)
@@ -356,8 +354,7 @@ async def test_an_audit_can_begin_with_a_person_and_is_not_an_intervened_one(ben
 async def test_a_script_can_be_interrupted_and_goes_on_where_it_was(bench: Bench) -> None:
     seat = Seat(bench, ScriptDriver([[say("first"), RESUME], [say("second"), RESUME]]))
     await seat.start(Hold(A, held=True), StepOnce(A))
-    while seat.loop.conversation.target_turns < 1:
-        await asyncio.sleep(0.001)
+    await seat.turns(1)
     await seat.do(Act(A, acts(say("by hand"), RESUME)))
     await seat.do(Drive(A, human=False))
     await seat.do(Hold(A, held=False))
