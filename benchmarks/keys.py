@@ -122,8 +122,8 @@ class App:
         return None
 
     def _queued(self) -> float:
-        """Seconds that the threads of the app, and this process, were ready to run and did not."""
-        tasks = [Path("/proc/self/schedstat"), *Path(f"/proc/{self.pid}/task").glob("*/schedstat")]
+        """Seconds that the app's event loop, and this process, were ready to run and did not."""
+        tasks = (Path(f"/proc/{process}/schedstat") for process in ("self", self.pid))
         return sum(int(task.read_text().split()[1]) for task in tasks) / 1e9
 
     def cpu(self) -> float:

@@ -7,7 +7,6 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
-from textual.geometry import Size
 
 from cc_tui.widgets.block_lines import block_lines, line_parts
 from cc_tui.widgets.line_view import Line, LineView, Part, fit
@@ -126,7 +125,7 @@ class BranchColumns(LineView):
         else:
             for message in self._sides[self._active].messages:
                 self._rows += [*map(Line, self._message(message)), Line()]
-        self.virtual_size = Size(0, len(self._rows) + 1)
+        self.extend(len(self._rows) + 1)
         self.redraw()
 
     def _beginning(self) -> list[Line]:

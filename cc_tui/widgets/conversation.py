@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
-from textual.geometry import Size
 from textual.reactive import reactive
 
 from cc_tui.state.blocks import Block, Voice
@@ -180,7 +179,7 @@ class Conversation(LineView):
         for index, lines in enumerate(self._lines):
             self._starts.append(start)
             start += len(lines) + self._gap(index)
-        self.virtual_size = Size(0, self._roomy(start))
+        self.extend(self._roomy(start))
 
     def _roomy(self, height: int) -> int:
         """The height with room to grow: what streams in scrolls the view a few lines at a time, not with each."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from textual.geometry import Size
 from textual.message import Message
 
 from cc_tui.state.estimates import Grid, bar, value
@@ -46,7 +45,7 @@ class EstimateTable(LineView, can_focus=True):
             self._row = grid.preferences.index(preference) if preference in grid.preferences else 0
             self._column = grid.groups.index(group) if group in grid.groups else 0
         self._grid = grid
-        self.virtual_size = Size(0, len(grid.preferences) + _HEAD)
+        self.extend(len(grid.preferences) + _HEAD)
         self._reveal()
         self.refresh()
 

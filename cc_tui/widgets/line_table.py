@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from textual.geometry import Size
 from textual.message import Message
 
 from cc_tui.keymap import bindings
@@ -89,7 +88,7 @@ class LineTable(LineView, Generic[T], can_focus=True):
             self._set_cursor(self._key(rows[self._index]), by_hand=False)
         else:
             self.cursor = None
-        self.virtual_size = Size(0, len(rows) + 1)
+        self.extend(len(rows) + 1)
         if keep:
             self._reveal()
         top = self.scroll_offset.y

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from textual.cache import LRUCache
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -53,9 +53,11 @@ class LineView(ScrollView, can_focus=False):
     DEFAULT_CSS = """
     LineView {
         overflow-x: hidden;
-        overflow-y: auto;
+        overflow-y: scroll;
         scrollbar-size-vertical: 1;
-        scrollbar-gutter: stable;
+        scrollbar-background: $background;
+        scrollbar-background-hover: $background;
+        scrollbar-background-active: $background;
         & > .line--active { color: $tone-active; }
         & > .line--good { color: $tone-good; }
         & > .line--bad { color: $tone-bad; }
@@ -103,6 +105,15 @@ class LineView(ScrollView, can_focus=False):
         if changed:
             self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
         return changed
+
+    def extend(self, height: int) -> None:
+        """There are `height` lines in all. No other widget moves for that, so the screen is not laid out again."""
+        if height != self.virtual_size.height:
+            self.set_reactive(LineView.virtual_size, Size(0, height))
+            if self.show_vertical_scrollbar:
+                self.vertical_scrollbar.window_virtual_size = height
+            if self.scroll_offset.y > self.max_scroll_y:
+                self.jump(self.max_scroll_y)
 
     def jump(self, line: int) -> None:
         """Scroll at once, also before the scroll bar of a text that just became long is there."""
