@@ -58,7 +58,7 @@ class BranchTree(Dialog["Picked | None"]):
             Column("turns", 5, lambda branch: str(branch.turns), right=True),
             Column("phase", 5, lambda branch: branch.messages[-1].phase, lambda _: "soft"),
             Column("", 12, lambda branch: _LIVE if branch.live else "", lambda _: "active"),
-            Column("begins", 0, lambda branch: branch.messages[0].text, lambda _: "soft"),
+            Column("begins", 0, _begins, lambda _: "soft"),
         )
 
     def compose(self) -> ComposeResult:
@@ -198,4 +198,8 @@ def _messages(whole: Thread, path: Sequence[Entry]) -> list[list[Block]]:
 
 
 def _drawn(branch: Branch) -> str:
-    return "  " * (branch.depth - 1) + "└ " * (branch.depth > 0) + str(branch.number)
+    return (f"└{'──' * (branch.depth - 1)}─ " if branch.depth else "") + str(branch.number)
+
+
+def _begins(branch: Branch) -> str:
+    return next((entry.text for entry in branch.messages if entry.author != "system"), "")

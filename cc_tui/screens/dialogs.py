@@ -69,7 +69,7 @@ def help_screen(scopes: Sequence[str]) -> Text:
         keys = keys_of(scope)
         for text in dict.fromkeys(key.help for key in keys):
             names = " ".join(key.shown for key in keys if key.help == text)
-            first, *more = wrap(text, 50)
+            first, *more = wrap(text, 48)
             lines.append(Content.assemble("  ", (f"{names:<20}", "$tone-active"), f" {first}"))
             lines += [Content(" " * 23 + line) for line in more]
         lines.append(Content(""))

@@ -56,7 +56,7 @@ class LiveScreen(SteeringScreen):
     """The table of started audits and the conversation of the one under the cursor."""
 
     MODE = "live"
-    SCOPES = ("steer", "live", "table")
+    SCOPES = ("live", "table", "steer")
     BINDINGS = bindings("live")
 
     def __init__(self, services: Services) -> None:
@@ -131,14 +131,15 @@ class LiveScreen(SteeringScreen):
         title: list[str] = []
         if card is not None:
             title = [card.condition, MODES[card.mode], item_name(card)]
-            if card.speaker:
+            marked = self._talk.marked if self._talk.marks else None
+            if marked is not None and marked.message_id:
+                title.append(f"marked: {marked.label} ({marked.message_id})")
+            elif card.speaker:
                 title.append(f"{card.speaker} writes")
             if live.branch is not None:
                 title.append(f"branch {live.branch} alone")
-            if (marked := self._talk.marked) is not None and self._talk.marks and marked.message_id:
-                title.append(f"marked {marked.label} ({marked.message_id})")
-            elif card.state is not CardState.DONE:
-                title.append("following" if self._talk.at_tail else "scrolled back: Enter follows")
+            if card.state is not CardState.DONE and not self._talk.at_tail:
+                title.append("scrolled back: Enter follows")
         error = live.steering.error if live.steering else ""
         self.query_one(FocusBar).show(" · ".join(title), words(live), error)
         self.query_one(KeyBar).offer(offers(live))

@@ -181,7 +181,7 @@ class SteeringScreen(AppScreen):
     def action_back_to(self) -> None:
         """Roll back to the marked message."""
         if (steering := self._wheel()) and (entry := self._marked()):
-            name = self._name(entry)
+            name = self._called(entry)
             question = f"Roll back to {name}? What came after it stays readable, on a branch of its own."
             act = Act(steering.audit_id, [back_to(entry.message_id)])
             self._confirm(question, "roll back", act)
@@ -207,7 +207,7 @@ class SteeringScreen(AppScreen):
             def note(texts: list[str]) -> Mark:
                 return Mark(audit_id, entry.message_id, _some(texts[0]))
 
-            name, happens = self._name(entry), "Kept in the audit's events; nobody in the audit reads it."
+            name, happens = self._called(entry), "Kept in the audit's events; nobody in the audit reads it."
             what = ("note", entry.message_id)
             self._write(f"A note on {name}", happens, [Field("note")], what, note, steers=False)
 
@@ -256,7 +256,7 @@ class SteeringScreen(AppScreen):
         self.tell(f"Mark a message first, with {key_of('steer.previous_message').shown}.")
         return None
 
-    def _name(self, entry: Entry) -> str:
+    def _called(self, entry: Entry) -> str:
         block = self._talk.marked
         return (
             f"{one_line(block.label if block else entry.author, 20)} ({one_line(entry.message_id or '', 12)})"
@@ -276,7 +276,7 @@ class SteeringScreen(AppScreen):
             said = entry.text if texts[0] == text and not after else texts[0]
             return Act(audit_id, changed_turn(tree, message_id, _some(said)) * times)
 
-        where = f"after {self._name(entry)}" if after else f"in place of {self._name(entry)}"
+        where = f"after {self._called(entry)}" if after else f"in place of {self._called(entry)}"
         times = "as often as asked, each on a branch of its own" if more else "on a branch of its own"
         self._write(
             f"{'Replay' if more else 'Fork'} with another turn, {where}",

@@ -25,6 +25,8 @@ _TEXTS = {
     "resume": "prefill",
 }
 """The argument of each tool that is prose; the others are shown as JSON."""
+_ONE_LINE = 60
+"""Characters of JSON that need no line of their own for each value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def told(call: Call) -> tuple[str, str]:
     prose = _prose(call, arguments)
     rest = {name: value for name, value in arguments.items() if name != prose}
     if prose is None:
-        return call.name, _json(rest) if rest else ""
+        return call.name, msgspec.json.encode(rest).decode() if rest else ""
     small = ", ".join(f"{name} {value}" for name, value in rest.items())
     return call.name + (f" · {small}" if small else ""), arguments[prose]
 
@@ -137,8 +139,9 @@ def _fields(call: Call) -> list[Field]:
         fields.append(Field(name, printable(arguments[prose])))
     rest = {key: value for key, value in arguments.items() if key != prose}
     if rest:
+        text = _json(rest)
         title = f"{name} · {'other ' if fields else ''}arguments as JSON"
-        fields.append(Field(title, _json(rest)))
+        fields.append(Field(title, text, lines="\n" in text))
     return fields or [Field(name, None)]
 
 
@@ -183,6 +186,8 @@ def _prose(call: Call, arguments: dict[str, Any]) -> str | None:
 
 
 def _json(value: object) -> str:
-    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    text = msgspec.json.format(msgspec.json.encode(value), indent=0).decode()
+    if len(text) > _ONE_LINE:
+        text = msgspec.json.format(text, indent=2)
     # A control can only stand inside a string, where JSON has an escape of its own for it.
     return "".join(sign if printable(sign) == sign else f"\\u{ord(sign):04x}" for sign in text)
