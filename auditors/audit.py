@@ -255,18 +255,8 @@ def _entry(change: Change, conversation: Conversation) -> Entry:
             author = "tool" if node.role is Role.TOOL else str(node.author)
             if node.role is Role.SYSTEM:
                 author = "system"
-            return Entry(
-                author,
-                node.text,
-                node.phase,
-                node.branch,
-                node.message_id,
-                node.reasoning,
-                node.parent_id,
-                node.prefill,
-                node.tool_calls,
-                node.tool_call_id,
-            )
+            calls = "".join(f"\n→ {call.name}({call.arguments})" for call in node.tool_calls)
+            return Entry(author, node.text + calls, node.phase, node.branch, node.message_id, node.reasoning)
         case RolledBack(message_id):
             text = f"rolled back to {message_id}"
         case Restarted():
@@ -275,4 +265,4 @@ def _entry(change: Change, conversation: Conversation) -> Entry:
             text = f"gave the assistant the tool {tool.name}"
         case ToolRemoved(name):
             text = f"took the tool {name} away"
-    return Entry("note", text, conversation.phase, conversation.branch, parent_id=conversation.head)
+    return Entry("note", text, conversation.phase, conversation.branch)
