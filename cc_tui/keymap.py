@@ -52,6 +52,7 @@ _GLYPHS = {
     "escape": "Esc",
     "space": "Space",
     "tab": "Tab",
+    "shift+tab": "⇧Tab",
     "backspace": "⌫",
     "f1": "F1",
     "f2": "F2",
@@ -214,6 +215,8 @@ KEYS: tuple[Key, ...] = (
     Key("compare.open", "o", "unfold", "open or close the beginning that both share", "shared"),
     Key("compare.back", "escape,c", "back", "go back", "back"),
     Key("editor.send", "ctrl+s", "send", "send"),
+    Key("editor.next", "tab", "turn(1)", "next or previous field"),
+    Key("editor.previous", "shift+tab", "turn(-1)", "next or previous field"),
     Key("editor.leave", "escape", "leave", "go back and keep the draft"),
     Key("stats.down", "j,down", "move(0, 1)", "move between preferences"),
     Key("stats.up", "k,up", "move(0, -1)", "move between preferences"),
@@ -236,13 +239,15 @@ def key_of(id: str) -> Key:
 
 
 def bindings(scope: str) -> list[BindingType]:
-    """Textual bindings of a scope. Those of the app that are no letters hold even while a field is typed in."""
+    """Textual bindings of a scope."""
     return [
-        Binding(name, key.action, key.help, id=f"{key.id}.{name}", show=False, priority=name in _ALWAYS)
+        Binding(name, key.action, key.help, id=f"{key.id}.{name}", show=False, priority=name in _AT_ONCE)
         for key in keys_of(scope)
         for name in key.keys.split(",")
     ]
 
 
 _BY_ID = {key.id: key for key in KEYS}
-_ALWAYS = frozenset({"ctrl+c", "ctrl+q"})
+_AT_ONCE = frozenset({"ctrl+c", "ctrl+q", "tab", "shift+tab"})
+"""Keys that hold even while a field is typed in, and before the next key is looked at: what is typed after a
+change of field belongs to the new one."""

@@ -81,8 +81,10 @@ class Editor(Dialog[Written]):
         send, leave = key_of("editor.send"), key_of("editor.leave")
         with Vertical(classes="dialog -editor") as box:
             box.border_title = Content(one_line(self._title))
-            many = " · Tab next field" if sum(field.text is not None for field in self._fields) > 1 else ""
-            box.border_subtitle = Content(f"{send.shown} send{many} · {leave.shown} leaves, the draft stays")
+            keys = [f"{send.shown} send", f"{leave.shown} leaves, the draft stays"]
+            if sum(field.text is not None for field in self._fields) > 1:
+                keys.insert(1, f"{key_of('editor.next').shown} next field")
+            box.border_subtitle = Content(" · ".join(keys))
             yield Static(Content.styled(self._happens, "$tone-soft"), markup=False, classes="happens")
             with VerticalScroll(can_focus=False):
                 for field, text in zip(self._fields, self._texts, strict=True):
@@ -117,6 +119,13 @@ class Editor(Dialog[Written]):
             wrong.display = True
         else:
             self.close(Written(texts, sent=True))
+
+    def action_turn(self, step: int) -> None:
+        """Go to the next or previous field."""
+        if step > 0:
+            self.focus_next()
+        else:
+            self.focus_previous()
 
     def action_leave(self) -> None:
         """Close and send nothing."""

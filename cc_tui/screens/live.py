@@ -134,8 +134,8 @@ class LiveScreen(SteeringScreen):
             marked = self._talk.marked if self._talk.marks else None
             if marked is not None and marked.message_id:
                 title.append(f"marked: {marked.label} ({marked.message_id})")
-            elif card.speaker:
-                title.append(f"{card.speaker} writes")
+            elif live.draft_author:
+                title.append(f"{live.draft_author} writes")
             if live.branch is not None:
                 title.append(f"branch {live.branch} alone")
             if card.state is not CardState.DONE and not self._talk.at_tail:

@@ -12,6 +12,7 @@ from cc_tui.screens.editor import Editor, Written
 from cc_tui.state.steps import Field, back_to, call, calls_of, changed_turn, fields_of, phase_of
 from cc_tui.state.wheel import why_not
 from cc_tui.widgets.conversation import Conversation
+from cc_tui.widgets.line_table import LineTable
 from store.errors import InputError
 from store.records import Driver, Phase
 from store.text import one_line, printable
@@ -234,6 +235,9 @@ class SteeringScreen(AppScreen):
 
     def _wheel(self) -> Steering | None:
         """The wheel of the audit in focus; without one, say why."""
+        if self.query_one(LineTable).cursor != self._live.focus:
+            # The key came sooner than the change of focus: it could be about either audit.
+            return None
         if why := why_not(self._live):
             self.tell(why)
             return None

@@ -47,7 +47,21 @@ NAMED = {
         "home",
         "end",
     ),
-    *("enter", "escape", "space", "tab", "backspace", "f1", "f2", "f3", "f4", "ctrl+c", "ctrl+q", "ctrl+s"),
+    *(
+        "enter",
+        "escape",
+        "space",
+        "tab",
+        "backspace",
+        "f1",
+        "f2",
+        "f3",
+        "f4",
+        "ctrl+c",
+        "ctrl+q",
+        "ctrl+s",
+        "shift+tab",
+    ),
 }
 
 
