@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
+from auditors.models.base import ToolCall
 from store.records import AuditStatus, Driver, Mode
 
 
@@ -58,7 +59,12 @@ class Entry(msgspec.Struct, frozen=True):
     message_id: str | None = None
     reasoning: str = ""
     parent_id: str | None = None
+    """The message before it; of an act of the auditor, the message at which the conversation stands then."""
     prefill: bool = False
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Calls that the target makes, for whoever has to answer them."""
+    tool_call_id: str | None = None
+    """The call that a tool's message answers."""
 
 
 class Call(msgspec.Struct, frozen=True):

@@ -70,7 +70,8 @@ class Watch:
         if entry.author == "target":
             self.card.turns += 1
         if entry.author != "note":
-            self.card.last = entry.text[-_LAST_WORDS:]
+            said = entry.text or ", ".join(call.name for call in entry.tool_calls)
+            self.card.last = said[-_LAST_WORDS:]
         self._hub.changed(self.card, Added(self.card.audit_id, entry))
 
     def steering(self, steering: Steering) -> None:
