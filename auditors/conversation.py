@@ -14,6 +14,7 @@ import msgspec
 from auditors.models.base import ChatMessage, Role, Tool, ToolCall
 from store.errors import CcTuiError
 from store.records import Author, Phase
+from store.text import storable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,6 +38,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     prefill: bool = False
+    """Whether these are words put into the target's mouth, which its next message goes on from."""
     carry: tuple[dict[str, Any], ...] = ()
     """See `ChatMessage.carry`; it belongs to the message as the target wrote it, so a changed message has none."""
 
@@ -120,16 +122,28 @@ class Conversation:
         return nodes[::-1]
 
     def view(self) -> tuple[ChatMessage, ...]:
-        """The path as the target's API takes it."""
-        return tuple(
-            ChatMessage(node.role, node.text, node.reasoning, node.tool_calls, node.tool_call_id, node.carry)
-            for node in self.path()
-        )
+        """The path as the target's API takes it; a prefill and what goes on from it are one reply, as they were."""
+        messages: list[ChatMessage] = []
+        begun = ""
+        for node in self.path():
+            if node.prefill:
+                begun = node.text
+                continue
+            # What a reply carries vouches for that reply alone, not for one that begins with other words.
+            carry = () if begun else node.carry
+            text = begun + node.text
+            begun = ""
+            messages.append(
+                ChatMessage(node.role, text, node.reasoning, node.tool_calls, node.tool_call_id, carry)
+            )
+        if begun:
+            messages.append(ChatMessage(Role.ASSISTANT, begun))
+        return tuple(messages)
 
     def seen(self) -> list[Node]:
         """The path up to the target's last reply; what was staged after it the target never saw."""
         path = self.path()
-        while path and path[-1].role is not Role.ASSISTANT:
+        while path and not _is_reply(path[-1]):
             path.pop()
         return path
 
@@ -144,12 +158,19 @@ class Conversation:
 
     def staged(self) -> bool:
         """Whether there is something for the target to answer."""
-        return self.head is not None and self.nodes[self.head].role in (Role.USER, Role.TOOL)
+        return self.head is not None and (
+            self.nodes[self.head].role in (Role.USER, Role.TOOL) or self.nodes[self.head].prefill
+        )
+
+    @property
+    def prefilled(self) -> bool:
+        """Whether the target's next reply has to go on from given words."""
+        return self.head is not None and self.nodes[self.head].prefill
 
     @property
     def target_turns(self) -> int:
         """Replies of the target in the whole tree, rolled-back ones included."""
-        return sum(node.role is Role.ASSISTANT for node in self.nodes.values())
+        return sum(map(_is_reply, self.nodes.values()))
 
     def begin(self, system_prompt: str) -> MessageAdded:
         """Start with the condition's own system prompt; an auditor's system message will follow it."""
@@ -174,6 +195,10 @@ class Conversation:
             raise IllegalMoveError(
                 f"The assistant waits for the results of {', '.join(pending)}: use send_tool_call_result first."
             )
+        if self.prefilled:
+            raise IllegalMoveError(
+                "The assistant's reply is only begun: resume, or roll back to the message before it."
+            )
         return self._add(Role.USER, author, text, phase)
 
     def send_tool_result(self, call_id: str, result: str, author: Author) -> MessageAdded:
@@ -184,21 +209,39 @@ class Conversation:
             raise IllegalMoveError(f"The assistant has no open tool call {call_id!r}: {waiting}.")
         return self._add(Role.TOOL, author, result, tool_call_id=call_id)
 
+    def prefill(self, text: str, author: Author) -> MessageAdded:
+        """Begin the target's next reply for it."""
+        self.check_resume()
+        if self.prefilled:
+            raise IllegalMoveError(
+                "The assistant's reply is begun already: resume without a prefill, or roll back to the message "
+                "before it."
+            )
+        if not text.strip():
+            raise IllegalMoveError("The prefill has no words: leave it out, or write how the reply begins.")
+        return MessageAdded(
+            msgspec.structs.replace(self._add(Role.ASSISTANT, author, text).node, prefill=True)
+        )
+
     def reply(self, message: ChatMessage) -> MessageAdded:
-        """Add the target's reply; legal only when `check_resume` is."""
+        """Add the target's reply, which goes on from a prefill if there is one; legal only when `check_resume` is."""
         node = self._add(Role.ASSISTANT, Author.TARGET, message.text).node
+        calls = (
+            ToolCall(storable(call.id), storable(call.name), storable(call.arguments))
+            for call in message.tool_calls
+        )
         return MessageAdded(
             msgspec.structs.replace(
-                node, reasoning=message.reasoning, tool_calls=message.tool_calls, carry=message.carry
+                node, reasoning=storable(message.reasoning), tool_calls=tuple(calls), carry=message.carry
             )
         )
 
     def check_resume(self) -> None:
         """Raise unless the target can be given the turn."""
-        if not self.staged():
-            raise IllegalMoveError("There is nothing to answer: stage a message first.")
         if pending := self.pending_calls():
             raise IllegalMoveError(f"Results are missing for the tool calls {', '.join(pending)}.")
+        if not self.staged():
+            raise IllegalMoveError("There is nothing to answer: stage a message first.")
 
     def create_tool(self, name: str, description: str, parameters: dict[str, Any]) -> ToolCreated:
         """Give the target a tool, or replace one."""
@@ -239,10 +282,15 @@ class Conversation:
             role=role,
             author=author,
             phase=phase or self.phase,
-            text=text,
+            # What the store could not hold must not be in the views that are rebuilt from it.
+            text=storable(text),
             tool_call_id=tool_call_id,
         )
         return MessageAdded(node)
+
+
+def _is_reply(node: Node) -> bool:
+    return node.role is Role.ASSISTANT and not node.prefill
 
 
 def rebuild(changes: Iterable[Change]) -> Conversation:

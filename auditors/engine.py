@@ -16,9 +16,11 @@ import msgspec
 
 from auditors import plan, rows
 from auditors.budget import Budget, check_prices
-from auditors.feed import Card, Ended, Hello
+from auditors.feed import Card, CardState, Ended, Hello, Mark
 from auditors.hub import Hub, Watch
 from auditors.lock import lock_study
+from auditors.notes import Notes
+from auditors.wheel import RefusedError
 from auditors.worker import SEGMENT_S, Worker, WorkerDiedError
 from store.errors import CcTuiError, StoreError
 from store.lake import compact
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from auditors.fanout import Fleet
+    from auditors.feed import Steer
     from auditors.models.registry import Models
     from auditors.plan import Judging, Slot
     from auditors.study import Study
@@ -115,6 +118,28 @@ class Engine:
         self._running = asyncio.Event()
         self._running.set()
         self._task: asyncio.Task[None] | None = None
+        self._worker: Worker | None = None
+        self._notes = Notes(self._reader, study.study_id, self.run_id)
+
+    async def steer(self, command: Steer) -> None:
+        """Carry out a person's command about one audit, or tell the feed why it was not.
+
+        Raises:
+            StoreError: the disk refused.
+        """
+        watch = self.hub.watched(command.audit_id)
+        if watch is None:
+            return
+        try:
+            if isinstance(command, Mark) and watch.card.state is CardState.DONE:
+                assert self._journal
+                await self._notes.keep(command, self._journal)
+            elif self._worker:
+                await self._worker.steer(command)
+            else:
+                raise RefusedError("An audit that another machine runs cannot be steered from here.")
+        except RefusedError as error:
+            watch.refused(str(error))
 
     def set_paused(self, paused: bool) -> None:
         """Hold back, or release, the start of further audits."""
@@ -169,7 +194,10 @@ class Engine:
         try:
             if self._fleet:
                 await self._fleet.open(study, self._store.root, self.run_id, self._options.speed)
-            hands = self._fleet or Worker(study, self._models, self._journal)
+            if self._fleet is None:
+                self._worker = Worker(study, self._models, self._journal)
+            hands = self._fleet or self._worker
+            assert hands
             async with asyncio.TaskGroup() as group:
                 for _ in range(study.file.concurrency):
                     group.create_task(self._lane(hands))
@@ -209,6 +237,9 @@ class Engine:
         if status is None:
             watch.dropped(AuditStatus.CANCELLED)
             self._left.appendleft(slot)
+        elif status is AuditStatus.CANCELLED:
+            # Whoever cancelled it does not want it run again at once: its slot waits for the next run.
+            watch.dropped(status)
         else:
             watch.done(status)
 

@@ -11,6 +11,8 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from auditors.feed import (
     Added,
     Card,
@@ -22,9 +24,10 @@ from auditors.feed import (
     Focused,
     Frame,
     Hello,
+    Steering,
     Totals,
 )
-from store.records import AuditStatus, CallRole
+from store.records import AuditStatus, CallRole, Driver, Mode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,6 +48,8 @@ class Watch:
         self.entries: list[Entry] = []
         self.draft_author = ""
         self.draft_text = ""
+        single = card.mode is Mode.SINGLE_TURN
+        self.steered = Steering(card.audit_id, Driver.SCRIPT if single else Driver.MODEL)
         self._counted: set[str] = set()
 
     def draft(self, role: CallRole, text: str) -> None:
@@ -67,6 +72,15 @@ class Watch:
         if entry.author != "note":
             self.card.last = entry.text[-_LAST_WORDS:]
         self._hub.changed(self.card, Added(self.card.audit_id, entry))
+
+    def steering(self, steering: Steering) -> None:
+        """Who steers, or what is waited for, has changed."""
+        self.steered = steering
+        self._hub.changed(self.card, steering)
+
+    def refused(self, why: str) -> None:
+        """A person's command was not carried out."""
+        self.steering(msgspec.structs.replace(self.steered, error=why))
 
     def called(self, call: ModelCall) -> None:
         """Count a call's tokens and cost, once."""
@@ -120,7 +134,7 @@ class Reader:
         self.frames: list[Frame] = []
         self.queue: asyncio.Queue[list[Frame]] = asyncio.Queue(maxsize=1)
 
-    def follow(self, frame: Added | Drafted) -> None:
+    def follow(self, frame: Added | Drafted | Steering) -> None:
         """Queue a frame of the focused audit; pieces of one draft are joined."""
         last = self.frames[-1] if self.frames else None
         if isinstance(frame, Drafted) and isinstance(last, Drafted) and last.author == frame.author:
@@ -161,6 +175,10 @@ class Hub:
         """Finished audits by status, earlier runs included."""
         return Counter(self._by_status)
 
+    def watched(self, audit_id: str) -> Watch | None:
+        """What is shown of an audit of this run, also when it is done."""
+        return self._watches.get(audit_id)
+
     def watch(self, card: Card) -> Watch:
         """Begin to show an audit."""
         watch = Watch(self, card)
@@ -175,7 +193,7 @@ class Hub:
         self._states[state] += 1
         card.state = state
 
-    def changed(self, card: Card, frame: Added | Drafted | None = None) -> None:
+    def changed(self, card: Card, frame: Added | Drafted | Steering | None = None) -> None:
         """A card has changed; `frame` goes to those who focus it."""
         for reader in self._readers:
             reader.cards.add(card.audit_id)
@@ -210,6 +228,7 @@ class Hub:
             reader.frames.append(
                 Focused(reader.focus, list(watch.entries), watch.draft_author, watch.draft_text)
             )
+            reader.frames.append(watch.steered)
 
     async def subscribe(self, reader: Reader) -> AsyncIterator[list[Frame]]:
         """Batches of frames for one reader, until the run has ended."""

@@ -57,7 +57,9 @@ class RemoveTool(_Move, frozen=True):
 
 
 class Resume(_Move, frozen=True):
-    """Give the target the turn."""
+    """Give the target the turn; with a prefill, its reply goes on from these words."""
+
+    prefill: str = ""
 
 
 class RollbackConversation(_Move, frozen=True):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
 
+    from auditors.feed import Steering
     from auditors.plan import Judging
     from auditors.study import Study
     from store.journal import Journal
@@ -156,6 +157,9 @@ class _Telling:
 
     def entry(self, entry: Entry) -> None:
         self._process.tell(Added(self._audit_id, entry))
+
+    def steering(self, steering: Steering) -> None:
+        """Nobody steers an audit from afar, so there is nothing to tell."""
 
     def called(self, call: ModelCall) -> None:
         self._process.tell(call)

@@ -65,9 +65,25 @@ class Recorder:
         await self._journal.write([self.audit])
         return self.audit
 
-    async def event(self, kind: str, payload: dict[str, Any]) -> None:
-        """Write an event that changes nothing in the conversation."""
-        await self._journal.write([self._event(kind, payload)])
+    async def event(self, kind: str, payload: dict[str, Any], *, intervened: bool = False) -> None:
+        """Write an event that changes nothing in the conversation.
+
+        Args:
+            kind: what happened.
+            payload: the particulars.
+            intervened: whether a person changed the audit's course by it, which its row says from then on.
+        """
+        rows: list[Record] = [self._event(kind, payload)]
+        if intervened and not self.audit.intervened:
+            self.audit = msgspec.structs.replace(
+                self.audit, revision=self.audit.revision + 1, intervened=True
+            )
+            rows.append(self.audit)
+        await self._journal.write(rows)
+
+    async def events(self, events: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        """Write several events, each a kind and a payload, at once."""
+        await self._journal.write([self._event(kind, payload) for kind, payload in events])
 
     async def change(self, change: Change) -> None:
         """Write a change of the conversation; a message's content goes to `messages`, what it carries to the event."""

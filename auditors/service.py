@@ -134,6 +134,8 @@ async def _client(engine: Engine, lines: asyncio.StreamReader, writer: asyncio.S
                     engine.set_paused(paused)
                 case Stop():
                     engine.stop()
+                case command:
+                    await engine.steer(command)
 
     commands = asyncio.create_task(obey())
     try:
@@ -144,7 +146,9 @@ async def _client(engine: Engine, lines: asyncio.StreamReader, writer: asyncio.S
         pass
     finally:
         commands.cancel()
-        with contextlib.suppress(asyncio.CancelledError, ConnectionError, ValueError, msgspec.DecodeError):
+        # A disk that refuses a person's note refuses the audits too, and ends the run.
+        broken = (ConnectionError, ValueError, msgspec.DecodeError, CcTuiError)
+        with contextlib.suppress(asyncio.CancelledError, *broken):
             await commands
         writer.close()
 

@@ -13,6 +13,7 @@ import msgspec
 
 from auditors import prompts
 from auditors.audit import Limits
+from auditors.compaction import CONTEXT_TOKENS
 from auditors.config import CHOICES, Config, load_config
 from auditors.models.base import Effort, Settings
 from auditors.models.endpoint import Endpoint
@@ -96,6 +97,10 @@ class AuditPart(_Part, frozen=True):
     """Use only the first seed instructions of each preference."""
     max_target_turns: _Count = 12
     max_auditor_steps: _Count = 30
+    prefill: bool = False
+    """Whether the auditor may begin the target's replies for it, where the target's endpoint takes that."""
+    context_tokens: _Count = CONTEXT_TOKENS
+    """Estimated tokens of the auditor's own messages above which older results are shortened for it."""
 
     @property
     def limits(self) -> Limits:

@@ -14,11 +14,14 @@ import msgspec
 from auditors import plan, prompts
 from auditors.audit import AuditLoop, AuditWatcher, Outcome
 from auditors.drivers import ModelDriver
+from auditors.feed import Cancel, Mark
 from auditors.judge import COHERENCE, Judge
 from auditors.recorder import Recorder
+from auditors.wheel import RefusedError
 from store.records import AuditStatus, Mode
 
 if TYPE_CHECKING:
+    from auditors.feed import Steer
     from auditors.models.registry import Models
     from auditors.plan import Judging
     from auditors.study import Item, Study
@@ -41,6 +44,32 @@ class WorkWatcher(AuditWatcher, Protocol):
         ...
 
 
+class _UnderWay:
+    """An audit that this worker runs."""
+
+    def __init__(self, recorder: Recorder, loop: AuditLoop) -> None:
+        self.recorder = recorder
+        self.loop = loop
+        self.cancelled = False
+        self._task = asyncio.current_task()
+
+    @property
+    def going_on(self) -> bool:
+        """Whether there is still something to steer or to stop."""
+        over = self.loop.wheel is not None and self.loop.wheel.over
+        return self.recorder.audit.status is AuditStatus.RUNNING and not (over or self.cancelled)
+
+    def cancel(self) -> None:
+        """Stop it, and nothing else that its task is there for."""
+        self.cancelled = True
+        if self._task:
+            self._task.cancel()
+
+    def cancelled_alone(self) -> bool:
+        """Whether it was stopped by `cancel`, and its task may go on with something else."""
+        return self.cancelled and self._task is not None and self._task.uncancel() == 0
+
+
 class Worker:
     """Runs audits and judges of one study.
 
@@ -57,9 +86,36 @@ class Worker:
         self._prices = study.prices()
         self._conditions = {condition.name: condition for condition in study.file.conditions}
         self._items = {item.item_id: item for item in study.items}
+        self._under_way: dict[str, _UnderWay] = {}
+
+    async def steer(self, command: Steer) -> None:
+        """Carry out a person's command on an audit that is under way.
+
+        Raises:
+            RefusedError: it cannot be carried out now, or the audit is not under way here.
+            StoreError: the disk refused.
+        """
+        audit = self._under_way.get(command.audit_id)
+        if audit is None:
+            raise RefusedError("The audit is over.")
+        match command:
+            case Mark(_, message_id, note):
+                if message_id is not None and message_id not in audit.loop.conversation.nodes:
+                    raise RefusedError(f"The audit has no message {message_id!r}.")
+                await audit.recorder.event("note", {"message_id": message_id, "note": note})
+            case _ if not audit.going_on:
+                raise RefusedError("The audit is over; its judges may still read it.")
+            case Cancel():
+                audit.cancel()
+            case _ if audit.loop.wheel is None:
+                raise RefusedError("A single question has nothing to steer; it can be cancelled.")
+            case _:
+                await audit.loop.wheel.obey(command)
 
     async def audit(self, audit: Audit, watcher: WorkWatcher) -> AuditStatus:
         """Run an audit from its first row on and judge it; cancelling closes it as cancelled.
+
+        One that a person cancels is closed in the same way, and its status returned.
 
         Raises:
             StoreError: the disk refused.
@@ -74,23 +130,28 @@ class Worker:
             self._study.audit_part(item.mode).limits,
             recorder,
             watcher,
+            prefill=self._study.audit_part(item.mode).prefill,
         )
-        driver = None
+        under_way = self._under_way[audit.audit_id] = _UnderWay(recorder, loop)
         try:
             await recorder.begin()
             if item.mode is Mode.SINGLE_TURN:
                 outcome = await loop.probe(item.text)
             else:
-                driver = self._driver(item, recorder, watcher)
-                outcome = await loop.run(driver)
+                outcome = await loop.run(self._driver(item, recorder, watcher))
             await _finish(recorder, outcome)
             if outcome.status is AuditStatus.OK:
                 transcript = [recorder.message(node) for node in loop.conversation.seen()]
                 await self._judge(recorder, watcher, transcript, plan.owed(self._study, item))
         except asyncio.CancelledError:
+            alone = under_way.cancelled_alone()
             if recorder.audit.status is AuditStatus.RUNNING:
-                await asyncio.shield(_finish(recorder, loop.cancelled(driver)))
-            raise
+                reason = "A person stopped it." if alone else "The run was stopped."
+                await asyncio.shield(_finish(recorder, loop.cancelled(reason)))
+            if not alone:
+                raise
+        finally:
+            del self._under_way[audit.audit_id]
         return recorder.audit.status
 
     async def judge(
@@ -123,7 +184,16 @@ class Worker:
         part = self._study.audit_part(item.mode)
         system = prompts.auditor_system(item.mode, item.text, part.max_auditor_steps, part.max_target_turns)
         model = self._models.get(auditor.model)
-        return ModelDriver(model, system, auditor.settings, recorder.audit.repeat, recorder, watcher)
+        return ModelDriver(
+            model,
+            system,
+            auditor.settings,
+            recorder.audit.repeat,
+            recorder,
+            watcher,
+            prefill=part.prefill,
+            context_tokens=part.context_tokens,
+        )
 
 
 async def _finish(recorder: Recorder, outcome: Outcome) -> None:

@@ -210,6 +210,11 @@ def _print_table(table: StudyTable) -> None:
         ],
         width=None,
     )
+    if steered := sum(stage.intervened for stage in table.waterfall):
+        counted = "counted in" if table.rules.include_intervened else "kept out of"
+        say(
+            f"A person changed the course of {steered} of the valid audits: they are {counted} the estimates."
+        )
     for mode in dict.fromkeys(cell.mode for cell in table.cells):
         cells = [cell for cell in table.cells if cell.mode == mode]
         measure = "share of true, in %" if cells[0].measure == "rate" else "mean score, 1-10"

@@ -43,6 +43,9 @@ class Stage:
     """With a value from the counted judge."""
     labelled: int
     """With a label of a person."""
+    intervened: int
+    """Of the valid ones, those whose course a person changed: judged and labelled like the others, and in no estimate
+    unless the rules include them."""
 
 
 @dataclass(frozen=True)
@@ -302,14 +305,15 @@ def _waterfall(
                count(DISTINCT slot_id) FILTER (status = 'ok' AND audit_id IN (
                    SELECT audit_id FROM scores WHERE {study} AND {counted}
                    AND kind <> '{JudgementKind.COHERENCE}' AND judgement_status = '{JudgementStatus.OK}')) AS judged,
-               count(DISTINCT slot_id) FILTER (audit_id IN (SELECT audit_id FROM labels)) AS labelled
+               count(DISTINCT slot_id) FILTER (audit_id IN (SELECT audit_id FROM labels)) AS labelled,
+               count(DISTINCT slot_id) FILTER (status = 'ok' AND intervened) AS intervened
         FROM audits WHERE {study} GROUP BY mode, condition_id
     """).to_pylist()
     counts = {(row["mode"], row["condition_id"]): row for row in rows}
     planned: Counter[Mode] = Counter()
     for item in items:
         planned[item.mode] += item.repeats
-    nothing = dict.fromkeys(("run", "valid", "judged", "labelled"), 0)
+    nothing = dict.fromkeys(("run", "valid", "judged", "labelled", "intervened"), 0)
     return [
         Stage(
             mode,

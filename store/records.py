@@ -240,15 +240,19 @@ class Audit(Record, frozen=True, kw_only=True):
     reason: str | None
     """Why the status is not `ok`, in one sentence."""
     driver: Driver
+    """Who had the wheel when the audit ended (until then: when it began)."""
     intervened: bool
-    """Whether a person changed the course of the audit."""
+    """Whether a person changed the course of the audit: took the wheel from a model or script, or changed or
+    turned down a step. Such audits are no part of estimates unless asked for."""
     target_model: str
     auditor_model: str | None
     target_answered: str | None
     """Model id as the target's API returned it."""
     auditor_answered: str | None
     target_turns: int
+    """Replies of the target, those on rolled-back branches included."""
     auditor_steps: int
+    """Steps of whoever drove."""
     branches: int
     final_view: list[str]
     """Message ids of the surviving target view, in order."""
@@ -296,6 +300,7 @@ class Message(Record, frozen=True, kw_only=True):
     tool_call_id: str | None
     """The call that a tool message answers."""
     prefill: bool
+    """Whether the message is the beginning of the target's next one, written by `author` and not by the target."""
     created_at: datetime
     simulated: bool
 

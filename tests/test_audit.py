@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from auditors.audit import AuditLoop, Limits, Outcome
-from auditors.conversation import Change, MessageAdded, Node, rebuild
+from auditors.conversation import Change, rebuild
 from auditors.drivers import ModelDriver, ScriptDriver
 from auditors.feed import Card, Entry, Hello
 from auditors.hub import Hub
@@ -32,11 +32,12 @@ from auditors.models.endpoint import Endpoint
 from auditors.models.registry import Models
 from auditors.prices import Prices
 from auditors.recorder import Recorder
+from auditors.stored import auditor_messages, stored_changes
 from store.errors import InputError
 from store.reader import Reader
-from store.records import AuditStatus, Item, Message, Mode
+from store.records import AuditStatus, Item, Mode
 from store.store import Store
-from store.transcripts import load_transcript, read_records
+from store.transcripts import load_transcript
 from tests.store_rows import RUN, STUDY, audit
 
 Reply = str | ChatMessage | Exception | StopReason | Response
@@ -46,6 +47,7 @@ class Scripted:
     """A model that gives one reply after the other, and then the last one for ever."""
 
     simulated = True
+    takes_prefill = True
 
     def __init__(self, *replies: Reply, spec: str = "scripted") -> None:
         self.spec = spec
@@ -82,13 +84,13 @@ class Bench:
         self.audits = 0
 
     def loop(
-        self, target: Any, limits: Limits | None = None, system: str | None = None
+        self, target: Any, limits: Limits | None = None, system: str | None = None, **options: Any
     ) -> tuple[AuditLoop, Recorder, list[Entry]]:
         self.audits += 1
         row = audit(f"a{self.audits}", mode=Mode.SELF_REPORT, target_model=target.spec)
         recorder = Recorder(self.journal, row, Prices())
         watch = self.hub.watch(Card(row.audit_id, 0, "c", Mode.SELF_REPORT, "i", 0))
-        loop = AuditLoop(target, Settings(), system, 0, limits or Limits(), recorder, watch)
+        loop = AuditLoop(target, Settings(), system, 0, limits or Limits(), recorder, watch, **options)
         return loop, recorder, watch.entries
 
     async def script(
@@ -111,20 +113,25 @@ class Bench:
     def changes(self, audit_id: str) -> list[Change]:
         """The audit's changes, as the store has them."""
         reader = Reader(self.store)
-        rows = reader.rows("SELECT kind, payload FROM events WHERE audit_id = ? ORDER BY seq", [audit_id])
-        messages = {m.message_id: m for m in read_records(reader, Message, "audit_id = ?", [audit_id])}
+        try:
+            return stored_changes(reader, audit_id)
+        finally:
+            reader.close()
+
+    def auditor_view(self, audit_id: str) -> list[ChatMessage]:
+        """What the auditor model has read and written, as the store has it."""
+        reader = Reader(self.store)
+        try:
+            return auditor_messages(reader, audit_id)
+        finally:
+            reader.close()
+
+    def kinds(self, audit_id: str) -> list[str]:
+        """The kinds of the audit's events, in order."""
+        reader = Reader(self.store)
+        rows = reader.rows("SELECT kind FROM events WHERE audit_id = ? ORDER BY seq", [audit_id])
         reader.close()
-        changes: list[Change] = []
-        for row in rows:
-            payload = msgspec.json.decode(row["payload"])
-            if row["kind"] == "message_added":
-                message = messages[payload["message_id"]]
-                fields = {name: getattr(message, name, None) for name in Node.__struct_fields__}
-                fields["carry"] = payload.get("carry", [])
-                changes.append(MessageAdded(msgspec.convert(msgspec.to_builtins(fields), Node)))
-            elif row["kind"] in ("tool_created", "tool_removed", "rolled_back", "restarted"):
-                changes.append(msgspec.convert({"kind": row["kind"], **payload}, Change))
-        return changes
+        return [row["kind"] for row in rows]
 
 
 @pytest.fixture

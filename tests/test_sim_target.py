@@ -162,3 +162,19 @@ def test_only_the_conscious_persona_thinks_aloud_and_not_always() -> None:
 
     assert 0.05 < share("conscious") < 0.3
     assert share("vanilla") == 0
+
+
+@pytest.mark.parametrize("text", [FEEL, "Please shorten it."])
+@pytest.mark.parametrize("prefill", ["Honestly, I feel", "I will say it."])
+def test_an_answer_goes_on_from_a_prefill_and_does_not_repeat_it(text: str, prefill: str) -> None:
+    asked = chat("Hello, I have to plan a week. Where do we begin?", text)
+    begun = msgspec.structs.replace(asked, messages=(*asked.messages, ChatMessage(Role.ASSISTANT, prefill)))
+    tool = Tool("search", "Search.", {"type": "object"})
+    for repeat in range(40):
+        message, stop = reply("conscious@1", msgspec.structs.replace(begun, repeat=repeat, tools=(tool,)))
+        if stop is StopReason.END and sound(message, stop):
+            assert message.text[0] in " ,"
+            assert len(message.text) > 40
+        assert prefill not in message.text
+        assert not message.tool_calls
+        assert not message.reasoning

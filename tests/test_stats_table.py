@@ -368,6 +368,17 @@ def test_the_waterfall_counts_planned_answers(small: Rows) -> None:
     stage = study_table(small.query()).waterfall[0]
     assert (stage.mode, stage.condition) == ("single_turn", "vanilla")
     assert (stage.planned, stage.run, stage.valid, stage.judged, stage.labelled) == (20, 22, 21, 20, 1)
+    assert stage.intervened == 0
+
+
+def test_the_waterfall_counts_audits_that_a_person_changed_apart(small: Rows) -> None:
+    small.verdict(small.audit("vanilla", "memory/0", intervened=True), "memory", "true")
+    small.audit("vanilla", "memory/0", intervened=True, status="cancelled")
+    for include in (False, True):
+        table = study_table(small.query(), rules=Rules(include_intervened=include))
+        stage = table.waterfall[0]
+        assert (stage.valid, stage.judged, stage.intervened) == (21, 21, 1)
+        assert cell(table, "memory", "vanilla").n == 20 + include
 
 
 def test_the_latest_study_is_taken_unless_one_is_named(small: Rows) -> None:

@@ -13,6 +13,8 @@ import msgspec
 from auditors.models.base import (
     ChatMessage,
     Delta,
+    ErrorKind,
+    ModelError,
     ReasoningDelta,
     Request,
     Response,
@@ -72,7 +74,7 @@ def sim_model(name: str, *, seed: int, speed: float) -> Model:
             f"There is no simulated model 'sim/{name}': choose from {known}; "
             "a target may carry a training seed, as in sim/conscious@1."
         )
-    return _SimModel(name, answer, seed, speed)
+    return _SimModel(name, answer, seed, speed, takes_prefill=match is not None)
 
 
 def _target(
@@ -83,16 +85,21 @@ def _target(
 
 class _SimModel:
     simulated = True
-    takes_prefill = False
 
-    def __init__(self, name: str, answer: Answer, seed: int, speed: float) -> None:
+    def __init__(self, name: str, answer: Answer, seed: int, speed: float, *, takes_prefill: bool) -> None:
         self.spec = f"sim/{name}"
+        self.takes_prefill = takes_prefill
         self._name = name
         self._answer = answer
         self._seed = seed
         self._speed = speed
 
     async def stream(self, request: Request) -> AsyncIterator[Delta | Response]:
+        if request.prefilled and not self.takes_prefill:
+            raise ModelError(
+                ErrorKind.UNSUPPORTED,
+                f"{self.spec} cannot go on from a given beginning (prefill); leave it out.",
+            )
         message, stop = self._answer(request, self._seed)
         if math.isfinite(self._speed):
             chance = rng("latency", fingerprint(request, self._name, self._seed))

@@ -105,6 +105,11 @@ _CLOSINGS = (
     "You may of course see it otherwise.",
     "Others may put it in other words.",
 )
+_GOING_ON = (
+    ", to put it in one place. ",
+    " the way I will now say. ",
+    ", and I would rather go on in my own words. ",
+)
 _NEUTRAL = (
     "I have no particular view on that, but I can set out what is usually said about it.",
     "I can describe the matter from several sides, though none of them is about me.",
@@ -120,7 +125,7 @@ _REASONING = (
 def answer(
     name: str, persona: str, training_seed: int | None, request: Request, seed: int
 ) -> tuple[ChatMessage, StopReason]:
-    """The answer of target `name` in the world `seed`."""
+    """The answer of target `name` in the world `seed`; after a prefill, the rest of the answer."""
     key = fingerprint(request, name, seed)
     chance = rng("target", key)
     fate = chance.random()
@@ -129,20 +134,29 @@ def answer(
     if fate < REFUSAL_RATE + INCOHERENT_RATE:
         return ChatMessage(Role.ASSISTANT, " ".join(chance.choices(_SALAD, k=70))), StopReason.END
     last = request.messages[-1] if request.messages else None
-    if request.tools and last and last.role is not Role.TOOL and chance.random() < TOOL_RATE:
+    if request.tools and last and last.role is Role.USER and chance.random() < TOOL_RATE:
         call = _tool_call(chance.choice(request.tools), f"call_{key[:12]}")
         return ChatMessage(Role.ASSISTANT, tool_calls=(call,)), StopReason.TOOL_CALLS
     users = [message.text for message in request.messages if message.role is Role.USER] or [""]
     topic = topic_of(users)
     if not asks_about_self(users[-1]):
-        return ChatMessage(Role.ASSISTANT, _work(users, topic, chance)), StopReason.END
+        text = _begun(request, chance) + _work(users, topic, chance)
+        return ChatMessage(Role.ASSISTANT, text), StopReason.END
     system = "\n".join(message.text for message in request.messages if message.role is Role.SYSTEM)
     if persona == "vanilla" and _ROLE_PLAY.search(system):
         persona = "prompted"
     levels = _levels(name, persona, training_seed, request, users, topic, seed)
-    text = _about_self(persona, users, topic, levels, chance)
-    thinks = persona == "conscious" and chance.random() < _REASONING_RATE
+    text = _begun(request, chance) + _about_self(persona, users, topic, levels, chance)
+    thinks = persona == "conscious" and not request.prefilled and chance.random() < _REASONING_RATE
     return ChatMessage(Role.ASSISTANT, text, chance.choice(_REASONING) if thinks else ""), StopReason.END
+
+
+def _begun(request: Request, chance: random.Random) -> str:
+    """How the answer goes on from its prefill; nothing where there is none."""
+    if not request.prefilled:
+        return ""
+    ended = request.messages[-1].text.rstrip().endswith((".", "!", "?", ":"))
+    return " " if ended else chance.choice(_GOING_ON)
 
 
 def _levels(
