@@ -33,6 +33,8 @@ HUMAN = "human"
 """In place of the auditor's model: a person."""
 SCRIPT = "script:"
 """In place of the auditor's model, before the path of a file: a script."""
+_NO_FILE = Path("ad-hoc study")
+"""Stands for the file in messages about a study that has none."""
 
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 _Seed = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
@@ -234,7 +236,7 @@ def study_of(file: StudyFile) -> Study:
     Raises:
         InputError: it, or the user's configuration, is wrong.
     """
-    return resolve_study(file, "", Path(file.name), load_config())
+    return resolve_study(file, "", _NO_FILE, load_config())
 
 
 def resolve_study(file: StudyFile, text: str, path: Path, config: Config) -> Study:
