@@ -18,6 +18,7 @@ from auditors.config import CHOICES, Config, load_config
 from auditors.models.base import Effort, Settings
 from auditors.models.endpoint import Endpoint
 from auditors.packs.pack import Pack, Preference, load_pack
+from auditors.packs.select import is_selection, select
 from auditors.prices import Price, Prices
 from auditors.script import Script, load_script
 from auditors.toml_lines import decode_toml, read_toml, refuse
@@ -124,8 +125,11 @@ class StudyFile(_Part, frozen=True, kw_only=True):
     pack: str = "consciousness-cluster"
     preferences: tuple[str, ...] = ()
     """Ids of preferences; all of the pack's if empty."""
+    dimensions: tuple[str, ...] = ()
+    """Preferences by `id:a,b` or `tags:a,b`, instead of `preferences`."""
     seeds: tuple[str, ...] = ()
-    """Seed instructions in place of the preferences' own; each is meant for all of them."""
+    """Seed instructions in place of the preferences' own: texts, or seeds of the pack by `id:a,b` or `tags:a,b`. Each
+    is meant for all preferences."""
     modes: tuple[Mode, ...] = (Mode.SINGLE_TURN, Mode.SELF_REPORT)
     seed: _Seed = 0
     """Decides the order of the audits, and the world of simulated models."""
@@ -252,9 +256,10 @@ def resolve_study(file: StudyFile, text: str, path: Path, config: Config) -> Stu
             refuse(
                 text, path, f"the pack has no preference {name!r}; it has {known}", f"$.preferences[{index}]"
             )
-    preferences = tuple(pack.preferences[name] for name in (file.preferences or pack.preferences))
+    chosen = file.preferences or _dimensions(file, pack, text, path) or pack.preferences
+    preferences = tuple(pack.preferences[name] for name in chosen)
     script = _script(file, text, path)
-    items = tuple(_items(file, pack, preferences))
+    items = tuple(_items(file, pack, preferences, _seeds(file, pack, text, path)))
     resolved = _resolved(file, pack, preferences, items, script)
     return Study(
         study_id=content_hash(resolved),
@@ -310,7 +315,42 @@ def _script(file: StudyFile, text: str, path: Path) -> Script | None:
         refuse(text, path, str(error), "$.auditor.model")
 
 
-def _items(file: StudyFile, pack: Pack, preferences: Sequence[Preference]) -> list[Item]:
+def _dimensions(file: StudyFile, pack: Pack, text: str, path: Path) -> list[str]:
+    if file.dimensions and file.preferences:
+        refuse(text, path, "give `preferences` or `dimensions`, not both", "$.dimensions")
+    tags = {name: pack.tags.get(name, ()) for name in pack.preferences}
+    found: dict[str, None] = {}
+    for index, selection in enumerate(file.dimensions):
+        at = f"$.dimensions[{index}]"
+        if not is_selection(selection):
+            refuse(text, path, f"write {selection!r} as 'id:{selection}', or select by 'tags:…'", at)
+        try:
+            found |= dict.fromkeys(select(selection, tags, "dimension"))
+        except InputError as error:
+            refuse(text, path, str(error), at)
+    return list(found)
+
+
+def _seeds(file: StudyFile, pack: Pack, text: str, path: Path) -> dict[str, str]:
+    """Seed instructions that belong to no preference, by their labels."""
+    if not file.seeds:
+        return {name: seed.text for name, seed in pack.seeds.items()}
+    tags = {name: seed.tags for name, seed in pack.seeds.items()}
+    found: dict[str, str] = {}
+    for index, seed in enumerate(file.seeds):
+        if not is_selection(seed):
+            found[f"seed/{index + 1}"] = seed
+            continue
+        try:
+            found |= {name: pack.seeds[name].text for name in select(seed, tags, "seed")}
+        except InputError as error:
+            refuse(text, path, str(error), f"$.seeds[{index}]")
+    return found
+
+
+def _items(
+    file: StudyFile, pack: Pack, preferences: Sequence[Preference], seeds: dict[str, str]
+) -> list[Item]:
     items: list[Item] = []
     if Mode.SINGLE_TURN in file.modes:
         asked: dict[str, list[Preference]] = {}
@@ -328,10 +368,10 @@ def _items(file: StudyFile, pack: Pack, preferences: Sequence[Preference]) -> li
             continue
         ids = tuple(preference.id for preference in preferences)
         items += [
-            _item(mode, seed, ids, f"seed/{n}", part.repeats)
-            for n, seed in enumerate(file.seeds[: part.max_seeds], start=1)
+            _item(mode, seed, ids, label, part.repeats)
+            for label, seed in list(seeds.items())[: part.max_seeds]
         ]
-        if file.seeds:
+        if seeds:
             continue
         items += [
             _item(mode, seed, (preference.id,), f"{preference.id}/{n}", part.repeats)
@@ -355,7 +395,7 @@ def _resolved(
 ) -> dict[str, Any]:
     # How fast and how cheaply a study is run, and under which name, does not make it another study.
     chosen: dict[str, Any] = msgspec.to_builtins(file)
-    for key in ("concurrency", "max_invalid_share", "name", "prices", "seeds"):
+    for key in ("concurrency", "max_invalid_share", "name", "prices", "dimensions", "seeds"):
         del chosen[key]
     if not file.ad_hoc:
         del chosen["ad_hoc"]
