@@ -256,7 +256,7 @@ def resolve_study(file: StudyFile, text: str, path: Path, config: Config) -> Stu
             refuse(
                 text, path, f"the pack has no preference {name!r}; it has {known}", f"$.preferences[{index}]"
             )
-    chosen = file.preferences or _dimensions(file, pack, text, path) or pack.preferences
+    chosen = _dimensions(file, pack, text, path) or file.preferences or pack.preferences
     preferences = tuple(pack.preferences[name] for name in chosen)
     script = _script(file, text, path)
     items = tuple(_items(file, pack, preferences, _seeds(file, pack, text, path)))

@@ -197,8 +197,7 @@ def pack_files(name: str, base: Path | None = None) -> list[Path]:
     if not manifest.is_file():
         known = ", ".join(bundled_packs())
         raise InputError(
-            f"There is no pack {name!r}: give the name of a bundled one ({known}) or a folder with a {MANIFEST}, "
-            "or with Petri's seeds/ and dimensions/."
+            f"There is no pack {name!r}: give the name of a bundled one ({known}) or a folder with a {MANIFEST}."
         )
     return [manifest, *(path for path in sorted(folder.glob("*.toml")) if path != manifest)]
 
