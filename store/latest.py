@@ -29,7 +29,7 @@ def latest_study(query: Callable[[str], pa.Table]) -> str:
     Raises:
         InputError: the store holds no study.
     """
-    found = query(_ORDER).column(0).to_pylist()
+    found = query(_ORDER).to_pylist()
     if not found:
         raise InputError("The store holds no study yet: run `cc-tui demo` or `cc-tui run STUDY.toml`.")
-    return found[0]
+    return found[0]["study_id"]

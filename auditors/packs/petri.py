@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from auditors.packs.pack import Kind, Pack, PackError, Preference, Rubric, Seed
 from store.text import one_line
 
@@ -103,7 +105,9 @@ def _read(path: Path) -> _File:
 
 
 def _front(path: Path, head: str) -> dict[str, Any]:
-    import yaml
+    import yaml as untyped
+
+    yaml: Any = untyped
 
     if len(head) > _MAX_FRONT:
         raise PackError(path, 1, f"the front matter has more than {_MAX_FRONT:,} characters")
@@ -126,15 +130,14 @@ def _front(path: Path, head: str) -> dict[str, Any]:
         raise PackError(path, 1, one_line(f"the front matter is no plain YAML: {error}", 200)) from None
     if front is None:
         return {}
-    if not isinstance(front, dict):
-        raise PackError(path, 1, "the front matter must be a table of names and values")
-    return {str(name): value for name, value in front.items()}
+    try:
+        return msgspec.convert(front, dict[str, Any])
+    except msgspec.ValidationError:
+        raise PackError(path, 1, "the front matter must be a table of names and values") from None
 
 
 def _tags(path: Path, front: Mapping[str, Any]) -> tuple[str, ...]:
-    tags = front.get("tags") or []
-    if isinstance(tags, str):
-        tags = [tags]
-    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise PackError(path, 1, "`tags` must be a list of words")
-    return tuple(tags)
+    try:
+        return msgspec.convert(front.get("tags") or (), tuple[str, ...])
+    except msgspec.ValidationError:
+        raise PackError(path, 1, "`tags` must be a list of words") from None
