@@ -148,7 +148,7 @@ def roles_of(study: Study) -> dict[str, tuple[CallRole, ...]]:
     """The models of a study, each with the roles that it plays."""
     file = study.file
     playing = [(condition.model, CallRole.TARGET) for condition in file.conditions]
-    playing += [(file.auditor.model, CallRole.AUDITOR)] if file.auditor else []
+    playing += [(study.auditor.model, CallRole.AUDITOR)] if study.auditor else []
     playing += [(judge.model, CallRole.JUDGE) for judge in file.judges]
     roles: dict[str, dict[CallRole, None]] = {}
     for spec, role in playing:

@@ -25,7 +25,7 @@ from auditors.fanout import Fleet
 from auditors.feed import Focus, SetPaused, Stop, decode_command, encode
 from auditors.models.cache import open_folder
 from auditors.models.registry import Models
-from auditors.study import load_study
+from auditors.study import StudyFile, load_study, study_of
 from store.errors import CcTuiError, InputError, StoreError
 from store.layout import JOURNAL
 from store.mirror import Mirror, is_url
@@ -44,7 +44,8 @@ _LONGEST_SOCKET = 100
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What a service process is asked to run."""
 
-    study_file: str
+    study_file: str | StudyFile
+    """Path of a study file, or a study that stands in none."""
     store: str
     """A folder or a URL."""
     options: Options
@@ -53,6 +54,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     def study(self) -> Study:
         """The resolved study."""
+        if isinstance(self.study_file, StudyFile):
+            return study_of(self.study_file)
         return load_study(Path(self.study_file), seed=self.seed)
 
 

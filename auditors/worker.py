@@ -14,15 +14,17 @@ import msgspec
 
 from auditors import plan, prompts
 from auditors.audit import AuditLoop, AuditWatcher, Outcome
-from auditors.drivers import ModelDriver
+from auditors.drivers import HumanDriver, ModelDriver
 from auditors.feed import Cancel, Mark
 from auditors.judge import COHERENCE, Judge
 from auditors.models.cache import CachedModel
 from auditors.recorder import Recorder
 from auditors.wheel import RefusedError
 from store.records import AuditStatus, Mode
+from store.records import Driver as DriverKind
 
 if TYPE_CHECKING:
+    from auditors.drivers import Driver
     from auditors.feed import Steer
     from auditors.models.base import Model
     from auditors.models.registry import Models
@@ -132,7 +134,7 @@ class Worker:
             condition.settings,
             condition.system_prompt,
             audit.repeat,
-            self._study.audit_part(item.mode).limits,
+            self._study.limits(item.mode),
             recorder,
             watcher,
             prefill=self._study.audit_part(item.mode).prefill,
@@ -184,8 +186,12 @@ class Worker:
                     judge.judge(recorder.audit.mode, transcript, preferences, coherence=coherence)
                 )
 
-    def _driver(self, item: Item, recorder: Recorder, watcher: WorkWatcher) -> ModelDriver:
-        auditor = self._study.file.auditor
+    def _driver(self, item: Item, recorder: Recorder, watcher: WorkWatcher) -> Driver:
+        if self._study.script:
+            return self._study.script.driver()
+        auditor = self._study.auditor
+        if self._study.driver is DriverKind.HUMAN:
+            return HumanDriver()
         assert auditor, "a study with audits has an auditor"
         part = self._study.audit_part(item.mode)
         system = prompts.auditor_system(item.mode, item.text, part.max_auditor_steps, part.max_target_turns)

@@ -78,7 +78,7 @@ def print_results(store: Store, run: Run) -> None:
     say("")
     reader = Reader(store)
     try:
-        _print_table(_table(reader))
+        _print_table(_table(reader, run.study_id))
     except InputError as error:
         say(str(error))
     finally:
@@ -156,14 +156,14 @@ def print_query(store: Store, query: str, form: str) -> None:
         sys.stdout.write(_for_terminal(text))
 
 
-def latest_run(store: Store) -> Run:
-    """The run that was started last."""
+def latest_run(store: Store, study_id: str) -> Run:
+    """The run of a study that was started last."""
     from store.records import Run
     from store.transcripts import read_records
 
     reader = Reader(store)
     try:
-        return read_records(reader, Run, "true ORDER BY started_at DESC LIMIT 1", [])[0]
+        return read_records(reader, Run, "study_id = ? ORDER BY started_at DESC LIMIT 1", [study_id])[0]
     finally:
         reader.close()
 
@@ -194,10 +194,10 @@ def _interruptible(reader: Reader, query: str) -> pa.Table:
             raise
 
 
-def _table(reader: Reader) -> StudyTable:
+def _table(reader: Reader, study_id: str | None = None) -> StudyTable:
     from stats.table import study_table
 
-    return study_table(reader.arrow)
+    return study_table(reader.arrow, study_id)
 
 
 def _print_table(table: StudyTable) -> None:

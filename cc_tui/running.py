@@ -30,12 +30,14 @@ if TYPE_CHECKING:
     from collections import Counter
 
     from auditors.engine import Engine
+    from auditors.study import Study
     from store.records import Run
 
 _START_TIMEOUT_S = 60.0
 _LINGER_S = 1.0
 """How long an engine whose run is over may take to end."""
-_INVALID = (AuditStatus.NO_TARGET_TURN, AuditStatus.INFRA_ERROR)
+INVALID = (AuditStatus.NO_TARGET_TURN, AuditStatus.INFRA_ERROR)
+"""Statuses of audits that went wrong through no doing of the target."""
 
 
 def run(study_file: Path, parsed: argparse.Namespace, *, headless: bool) -> int:
@@ -58,7 +60,7 @@ def run(study_file: Path, parsed: argparse.Namespace, *, headless: bool) -> int:
         raise InputError("--json goes with --dry-run; `cc-tui stats --json` prints a study's results.")
     if headless:
         return asyncio.run(_run_headless(job))
-    return _run_in_app(job)
+    return run_in_app(job)
 
 
 def open_app(store: Store, *, start: str, annotator: str | None = None, socket: Path | None = None) -> int:
@@ -124,7 +126,7 @@ async def _show_progress(engine: Engine) -> None:
 def _exit_code(finished: Run, statuses: Counter[str], max_invalid_share: float) -> Exit:
     if finished.status == "interrupted":
         return Exit.INTERRUPTED
-    invalid = sum(statuses[status] for status in _INVALID)
+    invalid = sum(statuses[status] for status in INVALID)
     if invalid > max_invalid_share * max(statuses.total(), 1):
         plain.say(
             f"{invalid} of {statuses.total()} audits are invalid, more than `max_invalid_share` allows."
@@ -133,7 +135,9 @@ def _exit_code(finished: Run, statuses: Counter[str], max_invalid_share: float) 
     return Exit.DONE
 
 
-def _run_in_app(job: Job) -> int:
+def run_in_app(job: Job) -> int:
+    """Run a job as a process of its own, with the app in front."""
+    study = job.study()
     # The engine is no child of the terminal: the app may close, or crash, and the run goes on.
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
@@ -157,10 +161,10 @@ def _run_in_app(job: Job) -> int:
             process.terminate()
             process.wait(_START_TIMEOUT_S)
             raise
-        return _after_app(job, store, process, code, errors)
+        return _after_app(study, store, process, code, errors)
 
 
-def _after_app(job: Job, store: Store, process: subprocess.Popen[str], code: int, errors: IO[str]) -> int:
+def _after_app(study: Study, store: Store, process: subprocess.Popen[str], code: int, errors: IO[str]) -> int:
     if process.poll() is None and code == Exit.INTERRUPTED:
         process.wait(_START_TIMEOUT_S)
     if process.poll() is None:
@@ -169,7 +173,7 @@ def _after_app(job: Job, store: Store, process: subprocess.Popen[str], code: int
     if process.poll() is None:
         plain.say("The run goes on. `cc-tui` shows it again; `cc-tui stats` prints its numbers so far.")
         return code
-    run = plain.latest_run(store)
+    run = plain.latest_run(store, study.study_id)
     plain.print_results(store, run)
     if process.returncode != 0:
         plain.say(f"The run broke off: {_told(errors)}")
@@ -178,7 +182,7 @@ def _after_app(job: Job, store: Store, process: subprocess.Popen[str], code: int
     if run.status == "interrupted":
         return Exit.INTERRUPTED
     statuses = plain.statuses(store, run.study_id)
-    return code or _exit_code(run, statuses, job.study().file.max_invalid_share)
+    return code or _exit_code(run, statuses, study.file.max_invalid_share)
 
 
 def _told(errors: IO[str]) -> str:

@@ -337,7 +337,7 @@ async def test_the_totals_of_a_stopped_run_are_those_of_the_store(tmp_path: Path
     study, path = load_study(small_study(tmp_path)), tmp_path / "store"
     async with open_engine(study, path, Options(speed=3.0)) as engine:
         running = asyncio.create_task(engine.run())
-        while engine.hub.totals().done < 3 or not engine.hub.totals().running:  # noqa: ASYNC110
+        while engine.hub.totals().done < 3 or not engine.hub.totals().running:
             await asyncio.sleep(0.01)
         engine.stop()
         assert (await running).status == "interrupted"

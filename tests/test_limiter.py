@@ -497,7 +497,7 @@ def test_a_limit_that_moves_is_followed() -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - what it waits for has no event
+        while not condition():
             await asyncio.sleep(0.001)
 
 

@@ -121,6 +121,13 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Questions that several preferences are judged on, by the set's name."""
 
 
+class Seed(msgspec.Struct, frozen=True):
+    """A seed instruction that belongs to no preference."""
+
+    text: str
+    tags: tuple[str, ...] = ()
+
+
 class Pack(msgspec.Struct, frozen=True, kw_only=True):
     """A loaded pack; the order of its preferences is that of their ids."""
 
@@ -130,6 +137,10 @@ class Pack(msgspec.Struct, frozen=True, kw_only=True):
     content_hash: str
     preferences: dict[str, Preference]
     probe_sets: dict[str, list[str]]
+    seeds: dict[str, Seed] = {}
+    """By their ids; each is meant for all preferences that a study judges."""
+    tags: dict[str, tuple[str, ...]] = {}
+    """Tags of preferences."""
 
     def probes(self, preference: Preference) -> list[str]:
         """The preference's single-turn questions."""
@@ -137,12 +148,17 @@ class Pack(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load_pack(name: str, base: Path | None = None) -> Pack:
-    """Load a bundled pack by its name, or any pack by the path of its folder (relative to `base`).
+    """Load a bundled pack by its name, or any pack or Petri folder by its path (relative to `base`).
 
     Raises:
         InputError: there is no such pack.
         PackError: one of its files is wrong.
     """
+    from auditors.packs.petri import is_petri, load_petri
+
+    folder = (base or Path()) / name
+    if name not in bundled_packs() and not (folder / MANIFEST).is_file() and is_petri(folder):
+        return load_petri(folder)
     manifest, *files = pack_files(name, base)
     head = read_manifest(manifest)
     preferences: dict[str, Preference] = {}
