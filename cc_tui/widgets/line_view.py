@@ -109,7 +109,7 @@ class LineView(ScrollView, can_focus=False):
     def extend(self, height: int) -> None:
         """There are `height` lines in all. No other widget moves for that, so the screen is not laid out again."""
         if height != self.virtual_size.height:
-            self.set_reactive(LineView.virtual_size, Size(0, height))
+            self.set_reactive(LineView.virtual_size, Size(0, height))  # pyright: ignore[reportArgumentType] - typed as a plain attribute
             if self.show_vertical_scrollbar:
                 self.vertical_scrollbar.window_virtual_size = height
             if self.scroll_offset.y > self.max_scroll_y:
