@@ -174,8 +174,10 @@ class Wheel:
         self._show(again=True)
 
     def close(self) -> None:
-        """The audit has ended, however."""
+        """The audit has ended, however: there is nothing left to wait for."""
         self.over = True
+        self._held = self._approving = False
+        self._show()
 
     @property
     def _human_next(self) -> bool:
