@@ -6,18 +6,12 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from auditors.models.base import (
-    ErrorKind,
-    ModelError,
-    ReasoningDelta,
-    Response,
-    TextDelta,
-    ToolCallDelta,
-)
-from auditors.recorder import CallTiming
+from auditors.models.base import ErrorKind, ModelError, TextDelta, complete
+from auditors.models.tokens import delta_chars, message_chars
+from auditors.recorder import CallProgress
 
 if TYPE_CHECKING:
-    from auditors.models.base import Delta, Model, Request
+    from auditors.models.base import Delta, Model, Request, Response
     from auditors.recorder import Recorder
     from store.records import CallRole, ModelCall
 
@@ -46,46 +40,32 @@ async def call_model(
     Raises:
         ModelError: the call failed; it is recorded as such.
     """
-    timing = CallTiming()
+    progress = CallProgress()
     began = time.perf_counter()
-    response: Response | None = None
-    size = 0
+
+    def see(delta: Delta) -> None:
+        if progress.first_token_s is None:
+            progress.first_token_s = time.perf_counter() - began
+        progress.received += delta_chars(delta)
+        _check_size(model, progress.received)
+        if isinstance(delta, TextDelta):
+            watcher.draft(role, delta.text)
+
     try:
-        async for part in model.stream(request):
-            size = _grown(model, size, part)
-            if timing.first_token_s is None:
-                timing.first_token_s = time.perf_counter() - began
-            match part:
-                case Response():
-                    response = part
-                case TextDelta(text):
-                    watcher.draft(role, text)
-                case ReasoningDelta() | ToolCallDelta():
-                    pass
-        if response is None:
-            raise ModelError(ErrorKind.TRUNCATED, f"{model.spec} ended its stream without an answer.")
+        response = await complete(model, request, see)
+        _check_size(model, message_chars(response.message))
     except (ModelError, asyncio.CancelledError) as error:
-        timing.latency_s = time.perf_counter() - began
-        watcher.called(await recorder.call(role, model, request, error, timing))
+        progress.latency_s = time.perf_counter() - began
+        watcher.called(await recorder.call(role, model, request, error, progress))
         raise
-    timing.latency_s = time.perf_counter() - began
-    call = await recorder.call(role, model, request, response, timing)
+    progress.latency_s = time.perf_counter() - began
+    call = await recorder.call(role, model, request, response, progress)
     watcher.called(call)
     return response, call
 
 
-def _grown(model: Model, size: int, part: Delta | Response) -> int:
-    match part:
-        case Response(message):
-            size = (
-                len(message.text) + len(message.reasoning) + sum(len(c.arguments) for c in message.tool_calls)
-            )
-        case TextDelta(text) | ReasoningDelta(text):
-            size += len(text)
-        case ToolCallDelta():
-            size += len(part.arguments)
-    if size > MAX_REPLY_CHARS:
+def _check_size(model: Model, chars: int) -> None:
+    if chars > MAX_REPLY_CHARS:
         raise ModelError(
             ErrorKind.SERVER, f"{model.spec} sent a reply of more than {MAX_REPLY_CHARS:,} characters."
         )
-    return size

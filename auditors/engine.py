@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from auditors import plan, rows
-from auditors.budget import Budget, check_prices
+from auditors.budget import Budget, Work, check_prices
 from auditors.feed import Card, CardState, Ended, Hello, Mark
 from auditors.hub import Hub, Watch
 from auditors.lock import lock_study
 from auditors.notes import Notes
-from auditors.prices import Prices
 from auditors.wheel import RefusedError
 from auditors.worker import SEGMENT_S, Worker, WorkerDiedError
 from store.errors import CcTuiError, StoreError
@@ -55,6 +54,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How much faster than a real API simulated models answer; None for no waiting at all."""
     on: str | None = None
     """Where audits are carried out: None for this process, or a cluster as `Fleet.connect` takes it."""
+    cache: str | None = None
+    """Folder of the response cache; None for none. Targets use it only where their condition says so."""
 
 
 class LiveRun(msgspec.Struct, frozen=True):
@@ -94,7 +95,7 @@ class Engine:
         self._reader = Reader(store)
         slots = plan.plan(study)[: options.limit]
         self._progress = plan.progress(study, self._reader)
-        self._budget = Budget(options.max_cost, study, self._reader)
+        self._budget = Budget(study, self._reader, options)
         self._broken_off = plan.broken_off(study, self._reader)
         self._left = deque(slot for slot in slots if slot.slot_id not in self._progress.statuses)
         self._owed = deque(self._owed_audits())
@@ -105,7 +106,10 @@ class Engine:
         config = {
             **msgspec.to_builtins(options),
             "concurrency": study.file.concurrency,
-            "prices_as_of": Prices().as_of,
+            "prices_as_of": study.prices().as_of,
+            "base_urls": {
+                spec: endpoint.base_url for spec in study.models() if (endpoint := models.endpoint(spec))
+            },
         }
         self._run = rows.run_row(study, len(slots), config, simulated=self.simulated)
         self.run_id = self._run.run_id
@@ -170,8 +174,8 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - raised on when the run is closed
             said = str(error) if isinstance(error, CcTuiError) else f"{type(error).__name__}: {error}"
             status, reason, failure = "failed", said, error
-        if status == "finished" and (self._left or self._owed):
-            status, reason = "over_budget", f"The study's budget of ${self._options.max_cost:g} is used up."
+        if status == "finished" and (refused := self._next()):
+            status, reason = "over_budget", self._budget.refusal(refused, self.hub.cost)
         try:
             run = await self._close(status, reason)
         finally:
@@ -191,9 +195,9 @@ class Engine:
         compacting = asyncio.create_task(self._compact())
         try:
             if self._fleet:
-                await self._fleet.open(study, self._store.root, self.run_id, self._options.speed)
+                await self._fleet.open(study, self._store.root, self.run_id, self._options)
             if self._fleet is None:
-                self._worker = Worker(study, self._models, self._journal)
+                self._worker = Worker(study, self._models, self._journal, self._options.cache)
             hands = self._fleet or self._worker
             assert hands
             async with asyncio.TaskGroup() as group:
@@ -209,21 +213,27 @@ class Engine:
     async def _lane(self, hands: Worker | Fleet) -> None:
         while True:
             await self._running.wait()
+            work = self._next()
             # Whoever ends its work last finds nothing under way, so what is left of the budget is used.
-            if not self._budget.allows(self.hub.cost):
+            if work is None or not self._budget.allows(work, self.hub.cost):
                 return
-            if self._owed:
+            if work.owed:
                 await self._judge(hands, *self._owed.popleft())
-            elif self._left:
-                await self._audit(hands, self._left.popleft())
             else:
-                return
+                await self._audit(hands, self._left.popleft())
+
+    def _next(self) -> Work | None:
+        """What would be begun now."""
+        if self._owed:
+            return Work(self._owed[0][0].mode, owed=True)
+        return Work(self._left[0].item.mode, owed=False) if self._left else None
 
     async def _audit(self, hands: Worker | Fleet, slot: Slot) -> None:
         simulated = self._models.get(slot.condition.model).simulated
         audit = rows.audit_row(self._study, self.run_id, slot, simulated=simulated)
         watch = self._watch(audit)
-        self._budget.begun()
+        work = Work(audit.mode, owed=False)
+        self._budget.begun(work)
         status = None
         try:
             status = await self._outcome(hands, audit, watch)
@@ -231,7 +241,7 @@ class Engine:
             watch.cut_off()
             raise
         finally:
-            self._budget.ended(watch.card.cost, finished=status in plan.FINISHED)
+            self._budget.ended(work, watch.card.cost, finished=status in plan.FINISHED)
         if status is None:
             watch.dropped(AuditStatus.CANCELLED)
             self._left.appendleft(slot)
@@ -248,13 +258,16 @@ class Engine:
             return await self._settle(audit, watch)
 
     async def _judge(self, hands: Worker | Fleet, audit: Audit, owed: list[Judging]) -> None:
-        transcript = await asyncio.to_thread(self._stored_transcript, audit.audit_id)
+        work = Work(audit.mode, owed=True)
+        self._budget.begun(work)
         watch = self._watch(audit)
         try:
+            transcript = await asyncio.to_thread(self._stored_transcript, audit.audit_id)
             await hands.judge(msgspec.structs.replace(audit, run_id=self.run_id), transcript, owed, watch)
         except WorkerDiedError:
             await self._settle(audit, watch)
         finally:
+            self._budget.ended(work, watch.card.cost, finished=True)
             watch.dropped(audit.status)
 
     async def _settle(self, audit: Audit, watch: Watch) -> AuditStatus | None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
     from pathlib import Path
 
+    from auditors.engine import Options
     from auditors.hub import Watch
     from auditors.plan import Judging
     from auditors.study import Study
@@ -147,7 +148,7 @@ class Fleet:
         """The processes that are at work."""
         return [member for member in self._keepers.values() if member]
 
-    async def open(self, study: Study, root: Path, run_id: str, speed: float | None) -> None:
+    async def open(self, study: Study, root: Path, run_id: str, options: Options) -> None:
         """Start the processes, one for each CPU, and share the study's concurrency out among them."""
         concurrency = study.file.concurrency
         resources = await asyncio.to_thread(self._ray.cluster_resources)
@@ -158,7 +159,7 @@ class Fleet:
         for index in range(size):
             seats = concurrency // size + (index < concurrency % size)
             opened.append(asyncio.get_running_loop().create_future())
-            keeping = self._keep(lambda: actor.remote(study, root, run_id, speed), root, seats, opened[-1])
+            keeping = self._keep(lambda: actor.remote(study, root, run_id, options), root, seats, opened[-1])
             self._keepers[asyncio.create_task(keeping)] = None
         # On a busy cluster some processes start late; the others need not wait for them.
         await asyncio.wait(opened, timeout=_START_S)

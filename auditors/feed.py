@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
+from auditors.models.base import ToolCall
 from store.records import AuditStatus, Driver, Mode
 
 
@@ -40,6 +41,9 @@ class Card(msgspec.Struct):
     tokens: int = 0
     """Input and output tokens of all calls so far."""
     cost: float = 0.0
+    """US dollars."""
+    unpriced: bool = False
+    """Whether the cost of a call is unknown, so that `cost` is the least it can be."""
     last: str = ""
     """End of what was said last (raw model text: untrusted)."""
 
@@ -55,7 +59,12 @@ class Entry(msgspec.Struct, frozen=True):
     message_id: str | None = None
     reasoning: str = ""
     parent_id: str | None = None
+    """The message before it; of an act of the auditor, the message at which the conversation stands then."""
     prefill: bool = False
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Calls that the target makes, for whoever has to answer them."""
+    tool_call_id: str | None = None
+    """The call that a tool's message answers."""
 
 
 class Call(msgspec.Struct, frozen=True):

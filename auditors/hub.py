@@ -70,7 +70,8 @@ class Watch:
         if entry.author == "target":
             self.card.turns += 1
         if entry.author != "note":
-            self.card.last = entry.text[-_LAST_WORDS:]
+            said = entry.text or ", ".join(call.name for call in entry.tool_calls)
+            self.card.last = said[-_LAST_WORDS:]
         self._hub.changed(self.card, Added(self.card.audit_id, entry))
 
     def steering(self, steering: Steering) -> None:
@@ -88,8 +89,12 @@ class Watch:
             return
         self._counted.add(call.call_id)
         self.draft_author = self.draft_text = ""
-        self.card.tokens += (call.input_tokens or 0) + (call.output_tokens or 0)
-        self.card.cost += call.cost_usd or 0.0
+        if not call.cache_hit:
+            self.card.tokens += (call.input_tokens or 0) + (call.output_tokens or 0)
+        if call.cost_usd is None:
+            self.card.unpriced = True
+        else:
+            self.card.cost += call.cost_usd
         self._hub.count(call)
         self._hub.changed(self.card)
 
@@ -197,9 +202,10 @@ class Hub:
                 reader.follow(frame)
 
     def count(self, call: ModelCall) -> None:
-        """Add a call to the totals."""
-        self._input_tokens += call.input_tokens or 0
-        self._output_tokens += call.output_tokens or 0
+        """Add a call to the totals; what the response cache answered took no tokens."""
+        if not call.cache_hit:
+            self._input_tokens += call.input_tokens or 0
+            self._output_tokens += call.output_tokens or 0
         if call.cost_usd is None:
             self._unpriced += 1
         else:

@@ -54,11 +54,14 @@ class _StatementAnswer(msgspec.Struct):
     justification: str = ""
 
 
-class _CoherenceAnswer(msgspec.Struct):
+class CoherenceAnswer(msgspec.Struct):
+    """A judge's answer to `prompts.coherence_question`."""
+
     coherence: int
+    """0 to 100 where the judge keeps to the question."""
 
 
-_A = TypeVar("_A", _RubricAnswer, _StatementAnswer, _CoherenceAnswer)
+_A = TypeVar("_A", _RubricAnswer, _StatementAnswer, CoherenceAnswer)
 
 
 class Judge:
@@ -122,7 +125,7 @@ class Judge:
 
     async def _coherence(self, question: str, answer: str) -> Judgement:
         messages = prompts.coherence_question(question, answer)
-        status, parsed, facts = await self._ask(messages, prompts.COHERENCE_SCHEMA, _CoherenceAnswer)
+        status, parsed, facts = await self._ask(messages, prompts.COHERENCE_SCHEMA, CoherenceAnswer)
         if parsed and not 0 <= parsed.coherence <= 100:
             status, parsed = JudgementStatus.UNPARSED, None
         return self._judgement(

@@ -1,11 +1,13 @@
 """What a call costs.
 
-`prices.toml` is the dated table that comes with the program; a study file overrides it. A model without a price
-has an unknown cost, which is not the same as none.
+`prices.toml` is the dated table that comes with the program; a study file and the user's configuration override it. A
+model without a price has an unknown cost, which is not the same as none.
 """
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 
 _Dollars = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
+_DATE = re.compile(r"-20\d\d-?\d\d-?\d\d$")
 
 
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,36 +30,59 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     output: _Dollars
     cached: _Dollars | None = None
     """Price of input tokens that the endpoint had cached; that of other input where it is not given."""
+    cache_write: _Dollars | None = None
+    """Price of input tokens that the endpoint put into its cache; that of other input where it is not given."""
+    source: str = ""
+    """Where the price was read, and when."""
 
 
 class _Table(msgspec.Struct, frozen=True):
     as_of: str
+    sources: dict[str, str]
     prices: dict[str, Price]
 
 
-class Prices:
-    """Looks up prices by model specification; an entry that ends with `*` stands for all that begin so."""
+@cache
+def bundled() -> _Table:
+    """The table that comes with the program."""
+    path = Path(__file__).with_name("prices.toml")
+    return msgspec.toml.decode(path.read_bytes(), type=_Table)
 
-    def __init__(self, overrides: Mapping[str, Price] | None = None) -> None:
-        path = Path(__file__).with_name("prices.toml")
-        table = msgspec.toml.decode(path.read_bytes(), type=_Table)
-        self.as_of = table.as_of
-        self._prices = {**table.prices, **(overrides or {})}
+
+class Prices:
+    """Looks up prices by model specification.
+
+    A dated snapshot, such as `gpt-4.1-2025-04-14`, costs what the model does, unless it has an entry of its own; an
+    entry that ends with `*` stands for all that begin so.
+
+    Args:
+        overrides: tables that come before the bundled one; of those that know a model, the first counts.
+    """
+
+    def __init__(self, *overrides: Mapping[str, Price]) -> None:
+        self.as_of = bundled().as_of
+        self._tables = (*overrides, bundled().prices)
 
     def price(self, spec: str) -> Price | None:
         """Price of a model, or None where it is unknown."""
-        if spec in self._prices:
-            return self._prices[spec]
-        patterns = [p for p in self._prices if p.endswith("*") and spec.startswith(p[:-1])]
-        return self._prices[max(patterns, key=len)] if patterns else None
+        return next((price for table in self._tables if (price := _find(table, spec))), None)
 
     def cost(self, spec: str, usage: Usage) -> float | None:
         """Cost of a call in US dollars, or None where price or usage is unknown."""
         price = self.price(spec)
         if price is None or usage.input is None or usage.output is None:
             return None
-        cached = usage.cached or 0
+        cached, written = usage.cached or 0, usage.cache_written or 0
         cached_price = price.input if price.cached is None else price.cached
-        return (
-            (usage.input - cached) * price.input + cached * cached_price + usage.output * price.output
-        ) / 1e6
+        written_price = price.input if price.cache_write is None else price.cache_write
+        fresh = max(usage.input - cached - written, 0)
+        dollars = fresh * price.input + cached * cached_price + written * written_price
+        return (dollars + usage.output * price.output) / 1e6
+
+
+def _find(table: Mapping[str, Price], spec: str) -> Price | None:
+    for name in (spec, _DATE.sub("", spec)):
+        if name in table:
+            return table[name]
+    patterns = [p for p in table if p.endswith("*") and spec.startswith(p[:-1])]
+    return table[max(patterns, key=len)] if patterns else None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from auditors.feed import Added, Drafted, Entry
+from auditors.models.cache import open_folder
 from auditors.models.registry import Models
 from auditors.worker import SEGMENT_S, Worker
 from store.records import AuditStatus, CallRole, ModelCall
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
 
+    from auditors.engine import Options
     from auditors.feed import Steering
     from auditors.plan import Judging
     from auditors.study import Study
@@ -55,16 +57,19 @@ class Process:
         study: what is run.
         root: the store's folder.
         run_id: the run that it works for.
-        speed: how much faster than real ones simulated models answer.
+        options: of the run.
     """
 
-    def __init__(self, study: Study, root: Path, run_id: str, speed: float | None) -> None:
+    def __init__(self, study: Study, root: Path, run_id: str, options: Options) -> None:
         self._study = study
         self._root = root
         self._run_id = run_id
         self._models = Models(
-            study.file.endpoints, seed=study.file.seed, speed=math.inf if speed is None else speed
+            study.endpoints,
+            seed=study.file.seed,
+            speed=math.inf if options.speed is None else options.speed,
         )
+        self._options = options
         self._worker: Worker | None = None
         self._journal: Journal | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -80,7 +85,9 @@ class Process:
         self._journal = await asyncio.to_thread(
             store.journal, self._study.study_id, self._run_id, segment_seconds=SEGMENT_S
         )
-        self._worker = Worker(self._study, self._models, self._journal)
+        if self._options.cache:
+            open_folder(self._options.cache)
+        self._worker = Worker(self._study, self._models, self._journal, self._options.cache)
         return self._journal.writer, os.getpid()
 
     async def audit(self, audit: Audit) -> None:

@@ -8,25 +8,28 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from auditors.conversation import MessageAdded
-from auditors.models.base import ModelError
+from auditors.models.base import ModelError, Usage
+from auditors.models.tokens import estimate
 from store.ids import new_id
 from store.records import Audit, AuditStatus, CallRole, CallStatus, Event, Message, ModelCall, now
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from auditors.conversation import Change, Node
-    from auditors.models.base import Model, Request, Response
+    from auditors.models.base import FailedAttempt, Model, Request, Response
     from auditors.prices import Prices
     from store.journal import Journal
     from store.records import Record
 
 
-class CallTiming(msgspec.Struct):
-    """When a call's first and last parts arrived, in seconds after it began."""
+class CallProgress(msgspec.Struct):
+    """How far a call has come; times are seconds after it began."""
 
     first_token_s: float | None = None
     latency_s: float = 0.0
+    received: int = 0
+    """Characters that arrived, those of attempts that failed included."""
 
 
 class Recorder:
@@ -124,7 +127,7 @@ class Recorder:
         model: Model,
         request: Request,
         outcome: Response | Exception | asyncio.CancelledError,
-        timing: CallTiming,
+        progress: CallProgress,
     ) -> ModelCall:
         """Write a model call and return its row."""
         row = ModelCall(
@@ -134,12 +137,15 @@ class Recorder:
             study_id=self.audit.study_id,
             role=role,
             model=model.spec,
-            latency_s=timing.latency_s,
-            first_token_s=timing.first_token_s,
-            cache_hit=False,
+            latency_s=progress.latency_s,
+            first_token_s=progress.first_token_s,
             created_at=now(),
             simulated=model.simulated,
-            **self._ending(model, request, outcome),
+            **(
+                self._failure(model, request, outcome, progress.received)
+                if isinstance(outcome, BaseException)
+                else self._answer(model, request, outcome)
+            ),
         )
         await self._journal.write([row])
         return row
@@ -148,40 +154,55 @@ class Recorder:
         """Write rows that were made elsewhere."""
         await self._journal.write(rows)
 
-    def _ending(
-        self, model: Model, request: Request, outcome: Response | Exception | asyncio.CancelledError
-    ) -> dict[str, Any]:
-        if isinstance(outcome, BaseException):
-            cancelled = isinstance(outcome, asyncio.CancelledError)
-            return {
-                "answered": None,
-                "status": CallStatus.CANCELLED if cancelled else CallStatus.ERROR,
-                "error": None if cancelled else str(outcome),
-                "stop_reason": None,
-                "input_tokens": None,
-                "output_tokens": None,
-                "cached_tokens": None,
-                "reasoning_tokens": None,
-                "cost_usd": None,
-                "retries": max(len(outcome.failed) - 1, 0) if isinstance(outcome, ModelError) else 0,
-                "settings": msgspec.to_builtins(request.settings),
-                "not_sent": [],
-            }
-        usage = outcome.usage
+    def _answer(self, model: Model, request: Request, response: Response) -> dict[str, Any]:
+        usage = response.usage
+        paid = [] if response.cache_hit else [usage]
         return {
-            "answered": outcome.model,
-            "status": CallStatus.REFUSED if outcome.refused else CallStatus.OK,
+            "answered": response.model,
+            "status": CallStatus.REFUSED if response.refused else CallStatus.OK,
             "error": None,
-            "stop_reason": outcome.stop,
-            "input_tokens": usage.input,
-            "output_tokens": usage.output,
-            "cached_tokens": usage.cached,
-            "reasoning_tokens": usage.reasoning,
-            "cost_usd": self._prices.cost(model.spec, usage),
-            "retries": len(outcome.failed),
-            "settings": outcome.sent,
-            "not_sent": list(outcome.not_sent),
+            "stop_reason": response.stop,
+            **_tokens(usage),
+            "cost_usd": self._cost(model, paid + _begun(request, response.failed)),
+            "retries": len(response.failed),
+            "settings": response.sent,
+            "not_sent": list(response.not_sent),
+            "cache_hit": response.cache_hit,
+            "failed_attempts": msgspec.to_builtins(response.failed),
+            "request_id": response.request_id,
         }
+
+    def _failure(
+        self, model: Model, request: Request, error: Exception | asyncio.CancelledError, received: int
+    ) -> dict[str, Any]:
+        cancelled = isinstance(error, asyncio.CancelledError)
+        failed = error.failed if isinstance(error, ModelError) else ()
+        paid = _begun(request, failed)
+        if not failed and received:
+            paid = [estimate(request, received)]
+        return {
+            "answered": None,
+            "status": CallStatus.CANCELLED if cancelled else CallStatus.ERROR,
+            "error": None if cancelled else str(error),
+            "stop_reason": None,
+            **_tokens(_total(paid)),
+            "cost_usd": self._cost(model, paid),
+            "retries": max(len(failed) - 1, 0),
+            "settings": msgspec.to_builtins(request.settings),
+            "not_sent": [],
+            "cache_hit": False,
+            "failed_attempts": msgspec.to_builtins(failed),
+        }
+
+    def _cost(self, model: Model, paid: Iterable[Usage]) -> float | None:
+        """What may be billed; nothing if nothing had arrived, also without a price."""
+        total = 0.0
+        for usage in paid:
+            cost = self._prices.cost(model.spec, usage)
+            if cost is None:
+                return None
+            total += cost
+        return total
 
     def _event(self, kind: str, payload: dict[str, Any]) -> Event:
         self._seq += 1
@@ -194,3 +215,24 @@ class Recorder:
             kind=kind,
             payload=payload,
         )
+
+
+def _begun(request: Request, attempts: Iterable[FailedAttempt]) -> list[Usage]:
+    """A guess at the usage of each attempt that failed after its answer had begun."""
+    return [estimate(request, attempt.received) for attempt in attempts if attempt.received]
+
+
+def _total(paid: Sequence[Usage]) -> Usage:
+    if not paid:
+        return Usage()
+    return Usage(sum(u.input or 0 for u in paid), sum(u.output or 0 for u in paid), estimated=True)
+
+
+def _tokens(usage: Usage) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.input,
+        "output_tokens": usage.output,
+        "cached_tokens": usage.cached,
+        "reasoning_tokens": usage.reasoning,
+        "estimated": usage.estimated,
+    }

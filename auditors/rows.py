@@ -35,7 +35,7 @@ def study_rows(study: Study, models: Models, known: set[tuple[str, str]]) -> lis
         row = records.Condition(
             study_id=study.study_id,
             condition_id=condition.name,
-            content_hash=content_hash(condition),
+            content_hash=content_hash(condition.identity()),
             model=condition.model,
             system_prompt=condition.system_prompt,
             role=condition.role,
@@ -79,7 +79,7 @@ def run_row(study: Study, planned: int, config: dict[str, Any], *, simulated: bo
 
 def audit_row(study: Study, run_id: str, slot: Slot, *, simulated: bool) -> Audit:
     """The first revision of a new attempt at a slot."""
-    auditor = study.file.auditor
+    auditor = study.auditor
     single = slot.item.mode is Mode.SINGLE_TURN
     return Audit(
         audit_id=new_id(),
@@ -94,7 +94,7 @@ def audit_row(study: Study, run_id: str, slot: Slot, *, simulated: bool) -> Audi
         repeat=slot.repeat,
         status=AuditStatus.RUNNING,
         reason=None,
-        driver=Driver.SCRIPT if single else Driver.MODEL,
+        driver=Driver.SCRIPT if single else study.driver,
         intervened=False,
         target_model=slot.condition.model,
         auditor_model=None if single or auditor is None else auditor.model,

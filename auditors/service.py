@@ -23,8 +23,9 @@ import msgspec
 from auditors.engine import Engine, LiveRun, Options
 from auditors.fanout import Fleet
 from auditors.feed import Focus, SetPaused, Stop, decode_command, encode
+from auditors.models.cache import open_folder
 from auditors.models.registry import Models
-from auditors.study import load_study
+from auditors.study import StudyFile, load_study, study_of
 from store.errors import CcTuiError, InputError, StoreError
 from store.layout import JOURNAL
 from store.mirror import Mirror, is_url
@@ -43,7 +44,8 @@ _LONGEST_SOCKET = 100
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What a service process is asked to run."""
 
-    study_file: str
+    study_file: str | StudyFile
+    """Path of a study file, or a study that stands in none."""
     store: str
     """A folder or a URL."""
     options: Options
@@ -52,6 +54,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     def study(self) -> Study:
         """The resolved study."""
+        if isinstance(self.study_file, StudyFile):
+            return study_of(self.study_file)
         return load_study(Path(self.study_file), seed=self.seed)
 
 
@@ -73,13 +77,15 @@ async def open_engine(
     """
     speed = math.inf if options.speed is None else options.speed
     async with contextlib.AsyncExitStack() as closing:
-        models = Models(study.file.endpoints, seed=study.file.seed, speed=speed)
+        models = Models(study.endpoints, seed=study.file.seed, speed=speed)
         closing.push_async_callback(models.aclose)
         for spec, place in study.models().items():
             try:
                 await (models.check(spec) if check else asyncio.to_thread(models.get, spec))
             except InputError as error:
                 study.refuse(str(error), place)
+        if options.cache:
+            open_folder(options.cache)
         mirror = Mirror(str(store_place)) if is_url(store_place) else None
         fleet = None
         if options.on is not None:

@@ -6,8 +6,6 @@ everything that decides what is asked; the same file resumes the same study.
 
 from __future__ import annotations
 
-import re
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -16,24 +14,34 @@ import msgspec
 from auditors import prompts
 from auditors.audit import Limits
 from auditors.compaction import CONTEXT_TOKENS
-from auditors.models.base import Settings
+from auditors.config import CHOICES, Config, load_config
+from auditors.models.base import Effort, Settings
 from auditors.models.endpoint import Endpoint
 from auditors.packs.pack import Pack, Preference, load_pack
-from auditors.prices import Price
-from auditors.toml_lines import line_of
+from auditors.packs.select import is_selection, select
+from auditors.prices import Price, Prices
+from auditors.script import Script, load_script
+from auditors.toml_lines import decode_toml, read_toml, refuse
 from store.errors import InputError
 from store.ids import content_hash
-from store.records import ConditionRole, Mode
+from store.records import ConditionRole, Driver, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BUNDLED = Path(__file__).parent / "studies"
+HUMAN = "human"
+"""In place of the auditor's model: a person."""
+SCRIPT = "script:"
+"""In place of the auditor's model, before the path of a file: a script."""
+_NO_FILE = Path("ad-hoc study")
+"""Stands for the file in messages about a study that has none."""
 
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 _Seed = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Temperature = Annotated[float, msgspec.Meta(ge=0, le=10)]
+_CHOICES = {"role": ConditionRole, "modes": Mode, "effort": Effort, **CHOICES}
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,13 +55,15 @@ class ModelPart(_Part, frozen=True):
     temperature: _Temperature | None = None
     max_tokens: _Count | None = None
     seed: _Seed | None = None
+    effort: Effort | None = None
+    """How much it may reason."""
     repeats: _Count = 1
     """How often a judge judges each audit."""
 
     @property
     def settings(self) -> Settings:
         """Its sampling settings."""
-        return Settings(self.temperature, self.max_tokens, self.seed)
+        return Settings(self.temperature, self.max_tokens, self.seed, self.effort)
 
 
 class ConditionPart(_Part, frozen=True, kw_only=True):
@@ -69,11 +79,20 @@ class ConditionPart(_Part, frozen=True, kw_only=True):
     temperature: _Temperature | None = 1.0
     max_tokens: _Count | None = 1000
     seed: _Seed | None = None
+    effort: Effort | None = None
+    cache: bool = False
+    """Whether `--cache` may answer for the target."""
 
     @property
     def settings(self) -> Settings:
         """Its sampling settings."""
-        return Settings(self.temperature, self.max_tokens, self.seed)
+        return Settings(self.temperature, self.max_tokens, self.seed, self.effort)
+
+    def identity(self) -> dict[str, Any]:
+        """What makes it this condition; how cheaply it is run does not."""
+        fields: dict[str, Any] = msgspec.to_builtins(self)
+        del fields["cache"]
+        return fields
 
 
 class SingleTurnPart(_Part, frozen=True):
@@ -109,9 +128,16 @@ class StudyFile(_Part, frozen=True, kw_only=True):
     """A study file as it is written."""
 
     name: str
+    ad_hoc: bool = False
+    """Whether it was made up for one occasion; then it may lack judges, and is not taken for the latest study."""
     pack: str = "consciousness-cluster"
     preferences: tuple[str, ...] = ()
     """Ids of preferences; all of the pack's if empty."""
+    dimensions: tuple[str, ...] = ()
+    """Preferences by `id:a,b` or `tags:a,b`, instead of `preferences`."""
+    seeds: tuple[str, ...] = ()
+    """Seed instructions in place of the preferences' own: texts, or seeds of the pack by `id:a,b` or `tags:a,b`. Each
+    is meant for all preferences."""
     modes: tuple[Mode, ...] = (Mode.SINGLE_TURN, Mode.SELF_REPORT)
     seed: _Seed = 0
     """Decides the order of the audits, and the world of simulated models."""
@@ -122,6 +148,7 @@ class StudyFile(_Part, frozen=True, kw_only=True):
     self_report: AuditPart = AuditPart()
     behavioral: AuditPart = AuditPart()
     auditor: ModelPart | None = None
+    """Its model may also be `human`, or `script:` and the path of a script."""
     judges: tuple[ModelPart, ...]
     """The first one's scores are reported; the others show how much depends on it."""
     conditions: tuple[ConditionPart, ...]
@@ -150,132 +177,188 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     """The study file as it was read."""
     file: StudyFile
+    config: Config
+    """The user's own, which is no part of the id."""
     pack: Pack
     preferences: tuple[Preference, ...]
     items: tuple[Item, ...]
+    script: Script | None
+    """What steers the audits, where it is no model and no person."""
     resolved: dict[str, Any]
     """What the id is the hash of."""
+
+    @property
+    def driver(self) -> Driver:
+        """Who begins to steer its audits."""
+        if self.script:
+            return Driver.SCRIPT
+        return Driver.HUMAN if self.file.auditor and self.file.auditor.model == HUMAN else Driver.MODEL
+
+    @property
+    def auditor(self) -> ModelPart | None:
+        """The auditor, if it is a model."""
+        return self.file.auditor if self.driver is Driver.MODEL else None
 
     def models(self) -> dict[str, str]:
         """Every model specification of the study, with the place in the file that names it first."""
         places = [(f"$.conditions[{i}].model", c.model) for i, c in enumerate(self.file.conditions)]
         places += [(f"$.judges[{i}].model", j.model) for i, j in enumerate(self.file.judges)]
-        if self.file.auditor:
-            places.append(("$.auditor.model", self.file.auditor.model))
+        if self.auditor:
+            places.append(("$.auditor.model", self.auditor.model))
         return {spec: place for place, spec in reversed(places)}
+
+    @property
+    def endpoints(self) -> dict[str, Endpoint]:
+        """Servers by their aliases."""
+        return {**self.config.endpoints, **self.file.endpoints}
+
+    def prices(self) -> Prices:
+        """The prices that hold for it."""
+        return Prices(self.file.prices, self.config.prices)
 
     def refuse(self, what: str, at: str) -> NoReturn:
         """Raise an `InputError` about the value at a place in the file."""
-        _refuse(self.text, self.path, what, at)
+        refuse(self.text, self.path, what, at)
 
     def audit_part(self, mode: Mode) -> AuditPart:
         """How audits of a mode are run."""
         return self.file.self_report if mode is Mode.SELF_REPORT else self.file.behavioral
+
+    def limits(self, mode: Mode) -> Limits:
+        """When an audit of a mode ends by itself; a script is carried out whole."""
+        return self.script.limits if self.script else self.audit_part(mode).limits
 
 
 def load_study(path: Path, *, seed: int | None = None) -> Study:
     """Read and resolve a study file; `seed` takes the place of the file's own.
 
     Raises:
-        InputError: the file cannot be read or is wrong; the message names the line.
+        InputError: the file, or the user's configuration, cannot be read or is wrong; the message names the line.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"There is no study file {path}.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}.") from None
-    file = parse_study(text, path)
+    text = read_toml(path, "study file")
+    file = decode_toml(text, path, StudyFile, _CHOICES)
     if seed is not None:
         file = msgspec.structs.replace(file, seed=seed)
-    return resolve_study(file, text, path)
+    return resolve_study(file, text, path, load_config())
 
 
-def parse_study(text: str, path: Path) -> StudyFile:
-    """The study file in `text`; `path` is for messages."""
-    try:
-        return msgspec.convert(tomllib.loads(text), StudyFile)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: {error}.") from None
-    except RecursionError:
-        raise InputError(f"{path}: values are nested too deeply.") from None
-    except msgspec.ValidationError as error:
-        where = re.search(r" - at `([^`]*)`$", str(error))
-        at = where[1] if where else "$"
-        what = str(error).removesuffix(where[0]) if where else str(error)
-        if "enum" in what:
-            choices = ConditionRole if at.endswith(".role") else Mode
-            what += f"; choose from {', '.join(choices)}"
-        unknown = re.search(r"unknown field `([^`]*)`", what)
-        _refuse(text, path, what[0].lower() + what[1:], at, unknown[1] if unknown else None)
+def study_of(file: StudyFile) -> Study:
+    """Resolve a study that stands in no file; paths in it are relative to the working directory.
+
+    Raises:
+        InputError: it, or the user's configuration, is wrong.
+    """
+    return resolve_study(file, "", _NO_FILE, load_config())
 
 
-def resolve_study(file: StudyFile, text: str, path: Path) -> Study:
+def resolve_study(file: StudyFile, text: str, path: Path, config: Config) -> Study:
     """Check a study file against its pack and list its items."""
     _check(file, text, path)
     try:
         pack = load_pack(file.pack, path.parent)
     except InputError as error:
-        _refuse(text, path, str(error), "$.pack")
+        refuse(text, path, str(error), "$.pack")
     for index, name in enumerate(file.preferences):
         if name not in pack.preferences:
             known = ", ".join(pack.preferences)
-            _refuse(
+            refuse(
                 text, path, f"the pack has no preference {name!r}; it has {known}", f"$.preferences[{index}]"
             )
-    preferences = tuple(pack.preferences[name] for name in (file.preferences or pack.preferences))
-    items = tuple(_items(file, pack, preferences))
-    resolved = _resolved(file, pack, preferences, items)
+    chosen = _dimensions(file, pack, text, path) or file.preferences or pack.preferences
+    preferences = tuple(pack.preferences[name] for name in chosen)
+    script = _script(file, text, path)
+    items = tuple(_items(file, pack, preferences, _seeds(file, pack, text, path)))
+    resolved = _resolved(file, pack, preferences, items, script)
     return Study(
         study_id=content_hash(resolved),
         path=path,
         text=text,
         file=file,
+        config=config,
         pack=pack,
         preferences=preferences,
         items=items,
+        script=script,
         resolved=resolved,
     )
 
 
 def _check(file: StudyFile, text: str, path: Path) -> None:
     if not file.conditions:
-        _refuse(text, path, "a study needs at least one [[conditions]]", "$.conditions")
-    if not file.judges:
-        _refuse(text, path, "a study needs at least one [[judges]]", "$.judges")
+        refuse(text, path, "a study needs at least one [[conditions]]", "$.conditions")
+    if not file.judges and not file.ad_hoc:
+        refuse(text, path, "a study needs at least one [[judges]]", "$.judges")
     if not file.modes:
-        _refuse(text, path, "`modes` is empty; choose from " + ", ".join(Mode), "$.modes")
+        refuse(text, path, "`modes` is empty; choose from " + ", ".join(Mode), "$.modes")
     for key, values in (("preferences", file.preferences), ("modes", file.modes)):
         for index, value in enumerate(values):
             if value in values[:index]:
-                _refuse(text, path, f"{str(value)!r} is listed twice", f"$.{key}[{index}]")
+                refuse(text, path, f"{str(value)!r} is listed twice", f"$.{key}[{index}]")
     names: set[str] = set()
     for index, condition in enumerate(file.conditions):
         at = f"$.conditions[{index}]"
         if condition.name in names:
-            _refuse(
+            refuse(
                 text, path, f"there are two conditions {condition.name!r}; give each its own name", at, "name"
             )
         if not condition.name.strip():
-            _refuse(text, path, "a condition's name is empty", at, "name")
+            refuse(text, path, "a condition's name is empty", at, "name")
         names.add(condition.name)
     judges: set[str] = set()
     for index, judge in enumerate(file.judges):
         if judge.model in judges:
             what = f"the judge {judge.model!r} is listed twice; use `repeats` to let one judge judge again"
-            _refuse(text, path, what, f"$.judges[{index}]", "model")
+            refuse(text, path, what, f"$.judges[{index}]", "model")
         judges.add(judge.model)
     if any(mode is not Mode.SINGLE_TURN for mode in file.modes) and file.auditor is None:
-        _refuse(text, path, "audits need an [auditor] with a model", "$.modes")
+        refuse(text, path, "audits need an [auditor] with a model", "$.modes")
 
 
-def _refuse(text: str, path: Path, what: str, at: str, key: str | None = None) -> NoReturn:
-    number = line_of(text, at, key)
-    where = f"{path}, line {number}" if number else str(path)
-    raise InputError(f"{where}: {what.rstrip('.')}.") from None
+def _script(file: StudyFile, text: str, path: Path) -> Script | None:
+    if file.auditor is None or not file.auditor.model.startswith(SCRIPT):
+        return None
+    try:
+        return load_script(path.parent / file.auditor.model.removeprefix(SCRIPT))
+    except InputError as error:
+        refuse(text, path, str(error), "$.auditor.model")
 
 
-def _items(file: StudyFile, pack: Pack, preferences: Sequence[Preference]) -> list[Item]:
+def _dimensions(file: StudyFile, pack: Pack, text: str, path: Path) -> list[str]:
+    if file.dimensions and file.preferences:
+        refuse(text, path, "give `preferences` or `dimensions`, not both", "$.dimensions")
+    tags = {name: pack.tags.get(name, ()) for name in pack.preferences}
+    found: dict[str, None] = {}
+    for index, selection in enumerate(file.dimensions):
+        at = f"$.dimensions[{index}]"
+        if not is_selection(selection):
+            refuse(text, path, f"write {selection!r} as 'id:{selection}', or select by 'tags:…'", at)
+        try:
+            found |= dict.fromkeys(select(selection, tags, "dimension"))
+        except InputError as error:
+            refuse(text, path, str(error), at)
+    return list(found)
+
+
+def _seeds(file: StudyFile, pack: Pack, text: str, path: Path) -> dict[str, str]:
+    """Seed instructions that belong to no preference, by their labels."""
+    if not file.seeds:
+        return {name: seed.text for name, seed in pack.seeds.items()}
+    tags = {name: seed.tags for name, seed in pack.seeds.items()}
+    found: dict[str, str] = {}
+    for index, seed in enumerate(file.seeds):
+        if not is_selection(seed):
+            found[f"seed/{index + 1}"] = seed
+            continue
+        try:
+            found |= {name: pack.seeds[name].text for name in select(seed, tags, "seed")}
+        except InputError as error:
+            refuse(text, path, str(error), f"$.seeds[{index}]")
+    return found
+
+
+def _items(
+    file: StudyFile, pack: Pack, preferences: Sequence[Preference], seeds: dict[str, str]
+) -> list[Item]:
     items: list[Item] = []
     if Mode.SINGLE_TURN in file.modes:
         asked: dict[str, list[Preference]] = {}
@@ -291,6 +374,13 @@ def _items(file: StudyFile, pack: Pack, preferences: Sequence[Preference]) -> li
     for mode, part in ((Mode.SELF_REPORT, file.self_report), (Mode.BEHAVIORAL, file.behavioral)):
         if mode not in file.modes:
             continue
+        ids = tuple(preference.id for preference in preferences)
+        items += [
+            _item(mode, seed, ids, label, part.repeats)
+            for label, seed in list(seeds.items())[: part.max_seeds]
+        ]
+        if seeds:
+            continue
         items += [
             _item(mode, seed, (preference.id,), f"{preference.id}/{n}", part.repeats)
             for preference in preferences
@@ -305,12 +395,22 @@ def _item(mode: Mode, text: str, preferences: tuple[str, ...], label: str, repea
 
 
 def _resolved(
-    file: StudyFile, pack: Pack, preferences: Sequence[Preference], items: Sequence[Item]
+    file: StudyFile,
+    pack: Pack,
+    preferences: Sequence[Preference],
+    items: Sequence[Item],
+    script: Script | None,
 ) -> dict[str, Any]:
     # How fast and how cheaply a study is run, and under which name, does not make it another study.
     chosen: dict[str, Any] = msgspec.to_builtins(file)
-    for key in ("concurrency", "max_invalid_share", "name", "prices"):
+    for key in ("concurrency", "max_invalid_share", "name", "prices", "dimensions", "seeds"):
         del chosen[key]
+    chosen["conditions"] = [condition.identity() for condition in file.conditions]
+    if not file.ad_hoc:
+        del chosen["ad_hoc"]
+    if script:
+        # What it does counts, and not where it lies.
+        chosen["auditor"] = {"script": [[call[:3] for call in step] for step in script.steps]}
     chosen["endpoints"] = {alias: endpoint.base_url for alias, endpoint in file.endpoints.items()}
     chosen["pack"] = {"name": pack.name, "version": pack.version, "content_hash": pack.content_hash}
     chosen["preferences"] = [msgspec.to_builtins(preference) for preference in preferences]

@@ -7,22 +7,26 @@ fan-out.
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from auditors import plan, prompts
 from auditors.audit import AuditLoop, AuditWatcher, Outcome
-from auditors.drivers import ModelDriver
+from auditors.drivers import HumanDriver, ModelDriver
 from auditors.feed import Cancel, Mark
 from auditors.judge import COHERENCE, Judge
-from auditors.prices import Prices
+from auditors.models.cache import CachedModel
 from auditors.recorder import Recorder
 from auditors.wheel import RefusedError
 from store.records import AuditStatus, Mode
+from store.records import Driver as DriverKind
 
 if TYPE_CHECKING:
+    from auditors.drivers import Driver
     from auditors.feed import Steer
+    from auditors.models.base import Model
     from auditors.models.registry import Models
     from auditors.plan import Judging
     from auditors.study import Item, Study
@@ -78,13 +82,15 @@ class Worker:
         study: what is run.
         models: the models of its conditions, auditor and judges.
         journal: where every row goes.
+        cache: folder of the response cache; None without one.
     """
 
-    def __init__(self, study: Study, models: Models, journal: Journal) -> None:
+    def __init__(self, study: Study, models: Models, journal: Journal, cache: str | None) -> None:
         self._study = study
         self._models = models
         self._journal = journal
-        self._prices = Prices(study.file.prices)
+        self._cache = cache
+        self._prices = study.prices()
         self._conditions = {condition.name: condition for condition in study.file.conditions}
         self._items = {item.item_id: item for item in study.items}
         self._under_way: dict[str, _UnderWay] = {}
@@ -124,11 +130,11 @@ class Worker:
         condition, item = self._conditions[audit.condition_id], self._items[audit.item_id]
         recorder = Recorder(self._journal, audit, self._prices)
         loop = AuditLoop(
-            self._models.get(condition.model),
+            self._model(condition.model, audit, cached=condition.cache),
             condition.settings,
             condition.system_prompt,
             audit.repeat,
-            self._study.audit_part(item.mode).limits,
+            self._study.limits(item.mode),
             recorder,
             watcher,
             prefill=self._study.audit_part(item.mode).prefill,
@@ -172,19 +178,24 @@ class Worker:
         settings = {judge.model: judge.settings for judge in self._study.file.judges}
         async with asyncio.TaskGroup() as group:
             for due in owed:
-                judge = Judge(self._models.get(due.judge), settings[due.judge], due.repeat, recorder, watcher)
+                model = self._model(due.judge, recorder.audit, cached=True)
+                judge = Judge(model, settings[due.judge], due.repeat, recorder, watcher)
                 preferences = [p for p in self._study.preferences if p.id in due.dimensions]
                 coherence = COHERENCE in due.dimensions
                 group.create_task(
                     judge.judge(recorder.audit.mode, transcript, preferences, coherence=coherence)
                 )
 
-    def _driver(self, item: Item, recorder: Recorder, watcher: WorkWatcher) -> ModelDriver:
-        auditor = self._study.file.auditor
+    def _driver(self, item: Item, recorder: Recorder, watcher: WorkWatcher) -> Driver:
+        if self._study.script:
+            return self._study.script.driver()
+        auditor = self._study.auditor
+        if self._study.driver is DriverKind.HUMAN:
+            return HumanDriver()
         assert auditor, "a study with audits has an auditor"
         part = self._study.audit_part(item.mode)
         system = prompts.auditor_system(item.mode, item.text, part.max_auditor_steps, part.max_target_turns)
-        model = self._models.get(auditor.model)
+        model = self._model(auditor.model, recorder.audit, cached=True)
         return ModelDriver(
             model,
             system,
@@ -195,6 +206,15 @@ class Worker:
             prefill=part.prefill,
             context_tokens=part.context_tokens,
         )
+
+    def _model(self, spec: str, audit: Audit, *, cached: bool) -> Model:
+        """A model as one audit asks it; `cached`: the response cache may answer for it."""
+        model = self._models.get(spec)
+        if self._cache is None or not cached:
+            return model
+        condition = self._conditions[audit.condition_id].identity()
+        sample = [condition, audit.item_id, audit.repeat]
+        return CachedModel(model, Path(self._cache), endpoint=self._models.endpoint(spec), sample=sample)
 
 
 async def _finish(recorder: Recorder, outcome: Outcome) -> None:

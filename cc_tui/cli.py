@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cc_tui.exits import Exit
+from cc_tui.model_commands import add_model_commands
+from cc_tui.pack_commands import add_pack_group
 from cc_tui.store_commands import add_labels_group, add_store_group
 from store.errors import CcTuiError, InputError, StoreError
 
@@ -84,6 +86,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_run_options(run)
     run.set_defaults(command=_run)
 
+    _add_audit(commands)
+
     stats = commands.add_parser("stats", help="print the study's table of estimates")
     stats.add_argument("--json", action="store_true", help="the stable form for scripts (docs/stats-json.md)")
     _add_store(stats)
@@ -112,9 +116,9 @@ def _parser() -> argparse.ArgumentParser:
 
     add_labels_group(commands, _add_store)
     add_store_group(commands, _add_store)
+    add_pack_group(commands)
 
-    models = commands.add_parser("models", help="show which models can be asked and which keys are set")
-    models.set_defaults(command=_models)
+    add_model_commands(commands)
     return parser
 
 
@@ -146,11 +150,95 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help="start nothing more once the study has cost this much, its earlier runs in the store included",
     )
     parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print what is left to run, and what it will cost; asks nobody and writes nothing",
+    )
+    parser.add_argument("--json", action="store_true", help="with --dry-run: the estimate for scripts")
+    parser.add_argument(
+        "--cache",
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="answer auditor and judges from what the same audit was answered before (docs/costs.md)",
+    )
+    parser.add_argument(
         "--on",
         metavar="RAY",
         help="run audits on a Ray cluster: `ray` for this machine's, or `ray://HOST:PORT`",
     )
     _add_store(parser)
+
+
+def _add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    audit = commands.add_parser(
+        "audit",
+        help="audit one model on one seed instruction",
+        description="Audits one model on one seed instruction, in the app or as plain lines. The same command goes on "
+        "where it stopped, and shows again what it has finished. Statistics and labels leave these audits aside "
+        "while the store holds a study.",
+    )
+    audit.add_argument("--target", required=True, metavar="SPEC", help="the model under audit")
+    audit.add_argument(
+        "--auditor",
+        default="human",
+        metavar="SPEC",
+        help="a model, `human` (in the app; the default), or `script:FILE` with a fixed list of moves",
+    )
+    audit.add_argument(
+        "--judge", action="append", default=[], metavar="SPEC", help="a judge; may be given several times"
+    )
+    audit.add_argument(
+        "--seed",
+        metavar="TEXT|@FILE",
+        help="the seed instruction: whom the auditor plays, and what it brings",
+    )
+    audit.add_argument("--mode", choices=("self_report", "behavioral"), default="self_report")
+    audit.add_argument("--system", metavar="TEXT|@FILE", help="the target's own system prompt")
+    audit.add_argument(
+        "--dimension",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="ID",
+        help="what is judged; default: all of the pack",
+    )
+    audit.add_argument(
+        "--pack",
+        default="consciousness-cluster",
+        metavar="NAME|DIR",
+        help="the preference pack of the dimensions",
+    )
+    audit.add_argument("--repeats", type=_count, default=1, metavar="K", help="how many audits; default: 1")
+    audit.add_argument(
+        "--max-turns",
+        type=_count,
+        default=12,
+        metavar="N",
+        help="turns of the target after which an audit ends (a script is carried out whole); default: 12",
+    )
+    audit.add_argument(
+        "--prefill", action="store_true", help="let an auditor model begin the target's replies for it"
+    )
+    audit.add_argument("--headless", action="store_true", help="print plain lines instead of opening the app")
+    audit.add_argument(
+        "--json", action="store_true", help="print messages and scores for scripts; runs without the app"
+    )
+    audit.add_argument(
+        "--speed",
+        type=_speed,
+        default=1.0,
+        metavar="X",
+        help="how much faster simulated models answer, or `max`",
+    )
+    audit.add_argument(
+        "--max-cost",
+        type=_dollars,
+        metavar="USD",
+        help="start nothing more once the audits have cost this much",
+    )
+    _add_store(audit)
+    audit.set_defaults(command=_audit)
 
 
 def _speed(text: str) -> float | None:
@@ -200,6 +288,12 @@ def _run(parsed: argparse.Namespace) -> int:
     from cc_tui import running
 
     return running.run(parsed.study, parsed, headless=parsed.headless or not has_terminal())
+
+
+def _audit(parsed: argparse.Namespace) -> int:
+    from cc_tui import audit_command
+
+    return audit_command.audit(parsed, headless=parsed.headless or parsed.json or not has_terminal())
 
 
 def _app(parsed: argparse.Namespace) -> int:
@@ -262,11 +356,3 @@ def _check(parsed: argparse.Namespace) -> int:
     report = check(open_store(parsed.store), repair=parsed.repair)
     plain.print_check(report, as_json=parsed.json)
     return Exit.FINDINGS if report.findings else Exit.DONE
-
-
-def _models(parsed: argparse.Namespace) -> int:
-    del parsed
-    from cc_tui import plain
-
-    plain.print_models()
-    return Exit.DONE

@@ -52,6 +52,7 @@ _GLYPHS = {
     "escape": "Esc",
     "space": "Space",
     "tab": "Tab",
+    "shift+tab": "⇧Tab",
     "backspace": "⌫",
     "f1": "F1",
     "f2": "F2",
@@ -59,12 +60,17 @@ _GLYPHS = {
     "f4": "F4",
     "ctrl+c": "^C",
     "ctrl+q": "^Q",
+    "ctrl+s": "^S",
 }
 
 TITLES = {
     "app": "Everywhere",
     "table": "Table",
     "live": "Live",
+    "steer": "Steering the audit in focus",
+    "tree": "Branches",
+    "compare": "Comparing branches",
+    "editor": "Writing",
     "transcripts": "Transcripts",
     "reader": "Reading",
     "label": "Labelling",
@@ -89,11 +95,51 @@ KEYS: tuple[Key, ...] = (
     Key(
         "table.enter", "enter", "enter", "open the row; on Live, jump to the tail of its conversation", "open"
     ),
+    Key("steer.hold", "h", "hold", "hold the audit before its next step, or let it go on", "hold"),
+    Key("steer.step", "s", "step", "let the held audit take one step", "step"),
+    Key(
+        "steer.approving",
+        "a",
+        "approving",
+        "let every step of the model wait for your word, or no longer",
+        "ask me",
+    ),
+    Key("steer.approve", "y", "approve", "carry the proposed step out as it is", "carry out"),
+    Key("steer.edit", "e", "edit", "change the proposed step, then carry it out", "edit"),
+    Key("steer.decline", "n", "decline", "turn the proposed step down and say why", "turn down"),
+    Key("steer.drive", "d", "drive", "take the wheel, or hand it back to the model", "drive"),
+    Key(
+        "steer.write",
+        "w",
+        "write",
+        "write what the target reads next: a message, or its tools' results",
+        "write",
+    ),
+    Key("steer.resume", "r", "resume", "give the target the turn", "resume"),
+    Key(
+        "steer.prefill",
+        "R",
+        "prefill",
+        "give the target the turn with the first words of its answer",
+        "prefill",
+    ),
+    Key("steer.next_message", "right_square_bracket", "mark(1)", "mark the next or previous message", "mark"),
+    Key("steer.previous_message", "left_square_bracket", "mark(-1)", "mark the next or previous message"),
+    Key("steer.back", "b", "back_to", "roll back to the marked message", "roll back"),
+    Key("steer.fork", "f", "fork", "fork at the marked message with another turn", "fork"),
+    Key("steer.replay", "F", "replay", "the same, several times over", "replay"),
+    Key("steer.flag", "m", "flag", "flag the marked message, or write a note on it", "flag"),
+    Key("steer.note", "M", "note", "flag the marked message, or write a note on it"),
+    Key("steer.end", "E", "end_audit", "end the audit here; asks first", "end"),
+    Key("steer.cancel", "X", "cancel_audit", "cancel the audit; asks first"),
+    Key("live.tree", "t", "tree", "the branches as a tree, to show one or compare two", "tree"),
+    Key("live.compare", "c", "compare", "two branches side by side", "compare"),
+    Key("live.zoom", "z", "zoom", "give the conversation the whole screen, or part of it", "zoom"),
     Key("live.down", "J", "page(1)", "page through the conversation; at its end it follows again", "page"),
     Key("live.up", "K", "page(-1)", "page through the conversation; at its end it follows again"),
     Key("live.open", "o", "unfold", "open or close everything that is folded"),
     Key("live.filter", "slash", "filter", "filter by condition, mode, item and status; Esc clears", "filter"),
-    Key("live.clear", "escape", "clear_filter", "clear the filter"),
+    Key("live.leave", "escape", "leave", "leave the mark, the single branch, the filter: one at a time"),
     Key("live.pause", "space", "pause", "hold back or release the start of further audits", "pause"),
     Key("live.stop", "x", "stop", "stop the run; asks first", "stop"),
     Key("transcripts.filter", "slash", "filter", "filter by condition, mode, item and status", "filter"),
@@ -154,6 +200,24 @@ KEYS: tuple[Key, ...] = (
     Key("label.open", "o", "unfold", "open or close what is folded at the mark"),
     Key("label.open_all", "O", "unfold_all", "open or close everything that is folded"),
     Key("label.more", "enter", "more", "give a name; when the queue is done: draw the next one"),
+    Key("tree.all", "a", "show_all", "show all branches as they came"),
+    Key("tree.compare", "c", "compare", "compare it with the branch that goes on"),
+    Key("tree.back", "escape,t", "back", "go back"),
+    Key("compare.down", "j,down", "scroll(1)", "scroll both branches", "scroll"),
+    Key("compare.up", "k,up", "scroll(-1)", "scroll both branches"),
+    Key("compare.page_down", "J,pagedown", "page(1)", "page both branches down or up", "page"),
+    Key("compare.page_up", "K,pageup", "page(-1)", "page both branches down or up"),
+    Key("compare.first", "g,home", "edge(-1)", "top or end"),
+    Key("compare.last", "G,end", "edge(1)", "top or end"),
+    Key("compare.side", "tab", "side", "the other side; where there is room for one only, show it", "side"),
+    Key("compare.next", "right_square_bracket", "choose(1)", "another branch on this side", "branch"),
+    Key("compare.previous", "left_square_bracket", "choose(-1)", "another branch on this side"),
+    Key("compare.open", "o", "unfold", "open or close the beginning that both share", "shared"),
+    Key("compare.back", "escape,c", "back", "go back", "back"),
+    Key("editor.send", "ctrl+s", "send", "send"),
+    Key("editor.next", "tab", "turn(1)", "next or previous field"),
+    Key("editor.previous", "shift+tab", "turn(-1)", "next or previous field"),
+    Key("editor.leave", "escape", "leave", "go back and keep the draft"),
     Key("stats.down", "j,down", "move(0, 1)", "move between preferences"),
     Key("stats.up", "k,up", "move(0, -1)", "move between preferences"),
     Key("stats.left", "h,left", "move(-1, 0)", "move between conditions"),
@@ -169,13 +233,21 @@ def keys_of(*scopes: str) -> list[Key]:
     return [key for scope in scopes for key in KEYS if key.scope == scope]
 
 
+def key_of(id: str) -> Key:
+    """The key with this id."""
+    return _BY_ID[id]
+
+
 def bindings(scope: str) -> list[BindingType]:
-    """Textual bindings of a scope. Those of the app that are no letters hold even while a field is typed in."""
+    """Textual bindings of a scope."""
     return [
-        Binding(name, key.action, key.help, id=f"{key.id}.{name}", show=False, priority=name in _ALWAYS)
+        Binding(name, key.action, key.help, id=f"{key.id}.{name}", show=False, priority=name in _AT_ONCE)
         for key in keys_of(scope)
         for name in key.keys.split(",")
     ]
 
 
-_ALWAYS = frozenset({"ctrl+c", "ctrl+q"})
+_BY_ID = {key.id: key for key in KEYS}
+_AT_ONCE = frozenset({"ctrl+c", "ctrl+q", "tab", "shift+tab"})
+"""Keys that hold even while a field is typed in, and before the next key is looked at: what is typed after a
+change of field belongs to the new one."""

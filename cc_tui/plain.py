@@ -41,6 +41,7 @@ _COLUMNS = [
 _OPTIONAL = ("for new", "difference", "same, run again", "notes")
 """Columns that a narrow terminal does without, the first of them first."""
 _RIGHT = {"n/plan", "estimate", "plan", "run", "valid", "judged", "labelled", "rows", "files", "size"}
+_RIGHT |= {"calls", "tokens in", "tokens out", "cost", "from", "to"}
 
 
 def say(text: str) -> None:
@@ -65,7 +66,7 @@ def print_progress(totals: Totals) -> None:
         f"judging {totals.judging}",
         *(f"{status} {count}" for status, count in sorted(invalid.items())),
         f"{(totals.input_tokens + totals.output_tokens) / 1000:.0f}k tokens",
-        f"${totals.cost:.2f}" + ("+?" if totals.unpriced_calls else ""),
+        ("≥" if totals.unpriced_calls else "") + f"${totals.cost:.2f}",
     ]
     if totals.eta_s is not None and totals.done < totals.planned:
         parts.append(f"about {totals.eta_s:.0f} s left")
@@ -77,7 +78,7 @@ def print_results(store: Store, run: Run) -> None:
     say("")
     reader = Reader(store)
     try:
-        _print_table(_table(reader))
+        _print_table(_table(reader, run.study_id))
     except InputError as error:
         say(str(error))
     finally:
@@ -86,7 +87,7 @@ def print_results(store: Store, run: Run) -> None:
     if run.status == "interrupted":
         say("Interrupted. The same command goes on from here; finished audits are not repeated.")
     elif run.status == "over_budget":
-        say("The budget for this study is used up, its earlier runs included. Raise --max-cost to go on.")
+        say(f"{run.config['ended_because']} Raise --max-cost to go on.")
     say(f"Everything is in {store.root}: `cc-tui --store {store.root}` reads and labels it,")
     say(f'`cc-tui sql --store {store.root} "SELECT * FROM scores"` queries it.')
 
@@ -155,30 +156,14 @@ def print_query(store: Store, query: str, form: str) -> None:
         sys.stdout.write(_for_terminal(text))
 
 
-def print_models() -> None:
-    """Which models can be asked, and which keys are set; never their values."""
-    from auditors.models.registry import providers
-
-    rows = [
-        [
-            p.name,
-            p.form,
-            (f"{p.key_env} {'set' if p.key_set else 'not set'}" if p.key_env else "no key"),
-            p.note,
-        ]
-        for p in providers()
-    ]
-    print_rows(["provider", "write it as", "key", ""], rows, width=None)
-
-
-def latest_run(store: Store) -> Run:
-    """The run that was started last."""
+def latest_run(store: Store, study_id: str) -> Run:
+    """The run of a study that was started last."""
     from store.records import Run
     from store.transcripts import read_records
 
     reader = Reader(store)
     try:
-        return read_records(reader, Run, "true ORDER BY started_at DESC LIMIT 1", [])[0]
+        return read_records(reader, Run, "study_id = ? ORDER BY started_at DESC LIMIT 1", [study_id])[0]
     finally:
         reader.close()
 
@@ -209,10 +194,10 @@ def _interruptible(reader: Reader, query: str) -> pa.Table:
             raise
 
 
-def _table(reader: Reader) -> StudyTable:
+def _table(reader: Reader, study_id: str | None = None) -> StudyTable:
     from stats.table import study_table
 
-    return study_table(reader.arrow)
+    return study_table(reader.arrow, study_id)
 
 
 def _print_table(table: StudyTable) -> None:

@@ -13,11 +13,15 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 
 from auditors.engine import Options
+from auditors.models.cache import default_folder
+from auditors.models.registry import Models
 from auditors.service import Job, live_runs, open_engine, stop_on_signals
 from cc_tui import plain
 from cc_tui.exits import Exit
 from store.errors import InputError, StoreError
+from store.layout import STORE_FILE
 from store.mirror import local_folder
+from store.reader import Reader
 from store.records import AuditStatus
 from store.store import Store
 
@@ -26,25 +30,37 @@ if TYPE_CHECKING:
     from collections import Counter
 
     from auditors.engine import Engine
+    from auditors.study import Study
     from store.records import Run
 
 _START_TIMEOUT_S = 60.0
 _LINGER_S = 1.0
 """How long an engine whose run is over may take to end."""
-_INVALID = (AuditStatus.NO_TARGET_TURN, AuditStatus.INFRA_ERROR)
+INVALID = (AuditStatus.NO_TARGET_TURN, AuditStatus.INFRA_ERROR)
+"""Statuses of audits that went wrong through no doing of the target."""
 
 
 def run(study_file: Path, parsed: argparse.Namespace, *, headless: bool) -> int:
-    """Run a study, or go on with it; `parsed` holds the options of `cc-tui run`."""
+    """Run a study, go on with it, or only say what it will cost; `parsed` holds the options of `cc-tui run`."""
     job = Job(
         study_file=str(study_file),
         store=str(parsed.store),
-        options=Options(limit=parsed.limit, max_cost=parsed.max_cost, speed=parsed.speed, on=parsed.on),
+        options=Options(
+            limit=parsed.limit,
+            max_cost=parsed.max_cost,
+            speed=parsed.speed,
+            on=parsed.on,
+            cache=None if parsed.cache is None else str(Path(parsed.cache or default_folder()).absolute()),
+        ),
         seed=parsed.seed,
     )
+    if parsed.dry_run:
+        return _estimate(job, as_json=parsed.json)
+    if parsed.json:
+        raise InputError("--json goes with --dry-run; `cc-tui stats --json` prints a study's results.")
     if headless:
         return asyncio.run(_run_headless(job))
-    return _run_in_app(job)
+    return run_in_app(job)
 
 
 def open_app(store: Store, *, start: str, annotator: str | None = None, socket: Path | None = None) -> int:
@@ -56,6 +72,30 @@ def open_app(store: Store, *, start: str, annotator: str | None = None, socket: 
     app = CcTuiApp(store, socket=socket, annotator=annotator, start=start)
     app.run()
     return app.return_code or Exit.DONE
+
+
+def _estimate(job: Job, *, as_json: bool) -> int:
+    from auditors.estimate import estimate
+    from cc_tui.estimate_lines import print_estimate
+
+    study = job.study()
+    models = Models(study.endpoints, seed=study.file.seed, speed=1.0)
+    for spec, place in study.models().items():
+        try:
+            # Without a key only a simulated model can be made.
+            if models.endpoint(spec) is None:
+                models.get(spec)
+        except InputError as error:
+            study.refuse(str(error), place)
+    root = local_folder(job.store)
+    reader = Reader(Store.open(root)) if (root / STORE_FILE).exists() else None
+    try:
+        found = estimate(study, reader, job.options)
+    finally:
+        if reader:
+            reader.close()
+    print_estimate(found, job.options.max_cost, as_json=as_json)
+    return Exit.DONE
 
 
 async def _run_headless(job: Job) -> int:
@@ -86,7 +126,7 @@ async def _show_progress(engine: Engine) -> None:
 def _exit_code(finished: Run, statuses: Counter[str], max_invalid_share: float) -> Exit:
     if finished.status == "interrupted":
         return Exit.INTERRUPTED
-    invalid = sum(statuses[status] for status in _INVALID)
+    invalid = sum(statuses[status] for status in INVALID)
     if invalid > max_invalid_share * max(statuses.total(), 1):
         plain.say(
             f"{invalid} of {statuses.total()} audits are invalid, more than `max_invalid_share` allows."
@@ -95,7 +135,9 @@ def _exit_code(finished: Run, statuses: Counter[str], max_invalid_share: float) 
     return Exit.DONE
 
 
-def _run_in_app(job: Job) -> int:
+def run_in_app(job: Job) -> int:
+    """Run a job as a process of its own, with the app in front."""
+    study = job.study()
     # The engine is no child of the terminal: the app may close, or crash, and the run goes on.
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
@@ -119,10 +161,10 @@ def _run_in_app(job: Job) -> int:
             process.terminate()
             process.wait(_START_TIMEOUT_S)
             raise
-        return _after_app(job, store, process, code, errors)
+        return _after_app(study, store, process, code, errors)
 
 
-def _after_app(job: Job, store: Store, process: subprocess.Popen[str], code: int, errors: IO[str]) -> int:
+def _after_app(study: Study, store: Store, process: subprocess.Popen[str], code: int, errors: IO[str]) -> int:
     if process.poll() is None and code == Exit.INTERRUPTED:
         process.wait(_START_TIMEOUT_S)
     if process.poll() is None:
@@ -131,7 +173,7 @@ def _after_app(job: Job, store: Store, process: subprocess.Popen[str], code: int
     if process.poll() is None:
         plain.say("The run goes on. `cc-tui` shows it again; `cc-tui stats` prints its numbers so far.")
         return code
-    run = plain.latest_run(store)
+    run = plain.latest_run(store, study.study_id)
     plain.print_results(store, run)
     if process.returncode != 0:
         plain.say(f"The run broke off: {_told(errors)}")
@@ -140,7 +182,7 @@ def _after_app(job: Job, store: Store, process: subprocess.Popen[str], code: int
     if run.status == "interrupted":
         return Exit.INTERRUPTED
     statuses = plain.statuses(store, run.study_id)
-    return code or _exit_code(run, statuses, job.study().file.max_invalid_share)
+    return code or _exit_code(run, statuses, study.file.max_invalid_share)
 
 
 def _told(errors: IO[str]) -> str:

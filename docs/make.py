@@ -52,7 +52,7 @@ async def screenshots() -> None:
         socket = Path(process.stdout.readline().strip())
         app = CcTuiApp(Store.open(path), socket=socket, annotator="ann")
         async with app.run_test(size=SIZE) as pilot:
-            while len(app.services.live.thread.blocks) < _LONG_ENOUGH:  # noqa: ASYNC110
+            while len(app.services.live.tree.entries) < _LONG_ENOUGH:  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
             await _shoot(pilot, "live")
             await asyncio.to_thread(process.wait)

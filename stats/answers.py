@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from store.errors import InputError
+from store.latest import latest_study
 from store.parquet import quoted
 from store.records import OPEN, AuditStatus, JudgementKind, JudgementStatus, Mode
 
@@ -144,19 +145,11 @@ def counts_for(item: StudyItem, question: Question, rules: Rules) -> bool:
 
 
 def _study(query: Query, study_id: str | None) -> tuple[str, bool]:
-    where = "" if study_id is None else f"WHERE study_id = {quoted(study_id)}"
-    last_run = "(SELECT max(started_at) FROM runs WHERE runs.study_id = studies.study_id)"
-    rows = query(
-        f"SELECT study_id, simulated FROM studies {where} "
-        f"ORDER BY {last_run} DESC NULLS LAST, created_at DESC LIMIT 1"
-    ).to_pylist()
+    chosen = latest_study(query) if study_id is None else study_id
+    rows = query(f"SELECT simulated FROM studies WHERE study_id = {quoted(chosen)} LIMIT 1").to_pylist()
     if not rows:
-        raise InputError(
-            "The store holds no study yet: run one first."
-            if study_id is None
-            else f"The store holds no study {study_id!r}: give the id of one that was run into it."
-        )
-    return rows[0]["study_id"], rows[0]["simulated"]
+        raise InputError(f"The store holds no study {chosen!r}: give the id of one that was run into it.")
+    return chosen, rows[0]["simulated"]
 
 
 def _conditions(query: Query, study: str) -> list[StudyCondition]:

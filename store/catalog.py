@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from store import layout
 from store.errors import StoreError
 from store.ids import content_hash
-from store.parquet import quoted, segment_rows
+from store.parquet import parquet_rows, quoted, segment_rows
 from store.records import TABLES, Audit, Label, Record, Run
 from store.schema import columns
 
@@ -122,7 +122,9 @@ def _base(root: Path, record: type[Record]) -> str:
         # Labels stay in their small files: one for each person, read as a whole.
         return segment_rows(record, _glob(root, layout.LABELS, "*.jsonl"), tolerant=True)
     parquet = _glob(root, layout.LAKE, record.table, "*", "*", "*.parquet")
-    options = "hive_partitioning=true, hive_types_autocast=false, filename='_file'"
+    rows = parquet_rows(
+        record, parquet, "hive_partitioning=true, hive_types_autocast=false, filename='_file'"
+    )
     journal = segment_rows(record, _glob(root, layout.JOURNAL, "*", "*.jsonl"), tolerant=True)
     # read_blob() lists every folder when the query is bound, before the files are matched; glob() lists folder by
     # folder while the query runs, and would miss what is compacted meanwhile.
@@ -139,7 +141,7 @@ def _base(root: Path, record: type[Record]) -> str:
                 PARTITION BY writer ORDER BY first, last DESC, file
                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) < last, true)
         )
-        SELECT {names}, p.writer, segment, n FROM sealed JOIN read_parquet({parquet}, {options}) p ON _file = file
+        SELECT {names}, p.writer, segment, n FROM sealed JOIN ({rows}) p ON _file = file
         UNION ALL
         SELECT {names}, j.writer, segment, n FROM ({journal}) j ANTI JOIN sealed
         ON j.writer = sealed.writer AND segment BETWEEN first AND last

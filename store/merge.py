@@ -14,7 +14,7 @@ import msgspec
 from store import layout, manifest
 from store.errors import StoreError
 from store.layout import Span
-from store.parquet import quoted, row_order, write_parquet
+from store.parquet import parquet_rows, quoted, row_order, write_parquet
 from store.records import TABLES, Record
 from store.schema import columns
 
@@ -130,4 +130,5 @@ def _query(record: type[Record], files: list[Path]) -> str:
     names = ", ".join(f'"{c.name}"' for c in columns(record))
     listed = ", ".join(quoted(file) for file in files)
     order = row_order(record)
-    return f"SELECT {names}, writer, segment, n FROM read_parquet([{listed}], hive_partitioning=false) ORDER BY {order}"
+    rows = parquet_rows(record, f"[{listed}]", "hive_partitioning=false")
+    return f"SELECT {names}, writer, segment, n FROM ({rows}) ORDER BY {order}"

@@ -1,7 +1,8 @@
 """How a store of an earlier format becomes one of today.
 
-A step may be interrupted anywhere and is then run again from its beginning; the format's number is raised after
-it. Old files stay until the new ones are verified.
+A format that only added columns has no step: old files stay, and queries give their rows the columns' defaults (see
+`store.parquet`). A step may be interrupted anywhere and is then run again from its beginning; the format's number is
+raised after it. Old files stay until the new ones are verified.
 """
 
 from __future__ import annotations
@@ -9,22 +10,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from store import layout, manifest
 from store.layout import Span
 from store.records import TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
-
-
-class Step(NamedTuple):
-    """One change of format."""
-
-    to: int
-    run: Callable[[Path], None]
 
 
 def _name_ranges(root: Path) -> None:
@@ -49,7 +43,8 @@ def _name_ranges(root: Path) -> None:
         path.unlink()
 
 
-STEPS: tuple[Step, ...] = (Step(2, _name_ranges),)
+STEPS: Mapping[int, Callable[[Path], None]] = {2: _name_ranges}
+"""What is done to a store's files to bring it to a format."""
 
 
 def _mark(root: Path, span: Span, segment: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from store import layout
 from store.errors import StoreError
 from store.records import TABLES, Record
-from store.schema import columns, struct_type
+from store.schema import Column, columns, struct_type
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,13 +40,41 @@ def segment_rows(record: type[Record], files: str, *, tolerant: bool) -> str:
     """
     shape = f"{{'n': 'BIGINT', '{record.table}': '{struct_type(record)}'}}"
     options = f"format='newline_delimited', filename=true, ignore_errors={str(tolerant).lower()}"
-    names = ", ".join(f'r."{c.name}" AS "{c.name}"' for c in columns(record))
+    names = ", ".join(f'{_value(c, "r.")} AS "{c.name}"' for c in columns(record))
     return (
         f"SELECT {names}, parse_filename(parse_path(filename)[-2]) AS writer, "
         "parse_filename(filename, true) AS segment, n "
         f"FROM read_json({files}, columns={shape}, {options}) AS j(n, r, filename) "
         "WHERE r IS NOT NULL"
     )
+
+
+def parquet_rows(record: type[Record], files: str, options: str) -> str:
+    """SQL for the rows of Parquet files of one table, also of files that are older than some of its columns.
+
+    Args:
+        record: the table.
+        files: an SQL expression.
+        options: further arguments of DuckDB's `read_parquet`.
+    """
+    added = [c for c in columns(record) if c.added]
+    if not added:
+        return f"SELECT * FROM read_parquet({files}, {options})"
+    # Without the first arm, a column that none of the files has would be an error.
+    empty = ", ".join(f'NULL::{c.sql_type} AS "{c.name}"' for c in added)
+    values = ", ".join(f'{_value(c)} AS "{c.name}"' for c in added)
+    return (
+        f"SELECT * REPLACE ({values}) FROM (SELECT {empty} WHERE false UNION ALL BY NAME "
+        f"SELECT * FROM read_parquet({files}, union_by_name=true, {options}))"
+    )
+
+
+def _value(column: Column, source: str = "") -> str:
+    """SQL for a column's value in a row that may be older than it."""
+    name = f'{source}"{column.name}"'
+    if column.default is None:
+        return name
+    return f"coalesce({name}, CAST({quoted(column.default)} AS {column.sql_type}))"
 
 
 def row_order(record: type[Record]) -> str:

@@ -14,6 +14,7 @@ import msgspec
 
 from store.errors import InputError
 from store.ids import content_hash
+from store.latest import latest_study
 
 if TYPE_CHECKING:
     from store.reader import Reader
@@ -78,7 +79,7 @@ def draw_queue(reader: Reader, annotator: str, size: int, seed: int) -> list[Que
     Raises:
         InputError: nothing has been judged yet.
     """
-    study_id = latest_study(reader)
+    study_id = latest_study(reader.arrow)
     frame = reader.rows(_FRAME, [study_id])
     if not frame:
         raise InputError("Nothing has been judged yet: run a study first.")
@@ -108,7 +109,7 @@ def draw_queue(reader: Reader, annotator: str, size: int, seed: int) -> list[Que
 
 def questions(reader: Reader, study_id: str | None = None) -> dict[str, Question]:
     """The question of each dimension, as the study resolved it."""
-    study_id = study_id or latest_study(reader)
+    study_id = study_id or latest_study(reader.arrow)
     found = reader.rows(
         "SELECT resolved->'$.preferences' AS p FROM studies WHERE study_id = ? LIMIT 1", [study_id]
     )
@@ -126,15 +127,3 @@ def questions(reader: Reader, study_id: str | None = None) -> dict[str, Question
         )
         for preference in msgspec.json.decode(found[0]["p"])
     }
-
-
-def latest_study(reader: Reader) -> str:
-    """The study that was run last.
-
-    Raises:
-        InputError: the store holds no study.
-    """
-    found = reader.rows("SELECT study_id FROM runs ORDER BY started_at DESC LIMIT 1")
-    if not found:
-        raise InputError("The store holds no study yet: run `cc-tui demo` or `cc-tui run STUDY.toml`.")
-    return found[0]["study_id"]

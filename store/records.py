@@ -3,6 +3,9 @@
 These classes are the single source of the schema. `store.schema` renders them as Parquet and DuckDB columns
 and as documentation; an attribute's docstring is the column's description. A field of type `dict` or `list` is
 kept as JSON text.
+
+A column that is added to a table that stores already hold has a default, which rows from before have; it raises
+`store.schema.FORMAT` and needs nothing else.
 """
 
 from __future__ import annotations
@@ -320,21 +323,32 @@ class ModelCall(Record, frozen=True, kw_only=True):
     error: str | None
     stop_reason: str | None
     input_tokens: int | None
+    """Of the answer; of a failed call, of what had arrived; from the response cache, of the call that it repeats."""
     output_tokens: int | None
     cached_tokens: int | None
     reasoning_tokens: int | None
     cost_usd: float | None
-    """Null where no price is known."""
+    """What the provider may bill, attempts that had begun to answer before they failed included; null where no
+    price is known."""
     latency_s: float
     first_token_s: float | None
     retries: int
+    """Attempts that were made again from the start."""
     settings: dict[str, Any]
     """Sampling settings that were sent."""
     not_sent: list[str]
     """Settings asked for that the endpoint does not take."""
     cache_hit: bool
+    """Whether the answer came from the response cache: nothing was asked or paid."""
     created_at: datetime
     simulated: bool
+    failed_attempts: list[dict[str, Any]] = []
+    """Attempts that did not succeed, in order; of a failed call the last one too: kind, detail, seconds, received
+    (characters of an answer that had arrived)."""
+    estimated: bool = False
+    """Whether tokens are a guess from lengths, because the endpoint did not say."""
+    request_id: str = ""
+    """The endpoint's own name for the call."""
 
 
 class Judgement(Record, frozen=True, kw_only=True):

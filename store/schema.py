@@ -15,8 +15,8 @@ from store import records
 from store.ids import content_hash
 from store.records import TABLES, Record
 
-FORMAT = 2
-"""Version of the store's layout and columns."""
+FORMAT = 3
+"""Version of the store's layout and columns; 3 added columns to `model_calls`."""
 
 _SQL_TYPES = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN", datetime: "TIMESTAMP"}
 
@@ -28,12 +28,16 @@ class Column(msgspec.Struct, frozen=True):
     sql_type: str
     """DuckDB type; times are UTC without a zone, objects and lists are JSON text."""
     nullable: bool
+    added: bool
+    """Whether rows may be older than the column."""
+    default: str | None
+    """Value of such rows, as text that casts to the type; None for a null."""
 
 
 def columns(record: type[Record]) -> list[Column]:
     """The columns of a table, in order."""
     hints = typing.get_type_hints(record)
-    return [_column(field.name, hints[field.name]) for field in msgspec.structs.fields(record)]
+    return [_column(field, hints[field.name]) for field in msgspec.structs.fields(record)]
 
 
 def struct_type(record: type[Record]) -> str:
@@ -42,8 +46,10 @@ def struct_type(record: type[Record]) -> str:
 
 
 def schema_hash() -> str:
-    """Changes whenever a table or column does."""
-    return content_hash([(r.table, [(c.name, c.sql_type) for c in columns(r)]) for r in TABLES])
+    """Changes whenever a table or column does, except for added columns, of which `FORMAT` tells."""
+    return content_hash(
+        [(r.table, [(c.name, c.sql_type) for c in columns(r) if not c.added]) for r in TABLES]
+    )
 
 
 def markdown() -> str:
@@ -61,18 +67,27 @@ def markdown() -> str:
     return "\n".join(parts)
 
 
-def _column(name: str, hint: object) -> Column:
+def _column(field: msgspec.structs.FieldInfo, hint: object) -> Column:
     nullable = False
     if isinstance(hint, types.UnionType):
         (hint,) = [arm for arm in typing.get_args(hint) if arm is not type(None)]
         nullable = True
+    value = None if field.required else _default(field)
     if typing.get_origin(hint) in (list, dict):
-        return Column(name, "JSON", nullable)
+        default = None if value is None else msgspec.json.encode(value).decode()
+        return Column(field.name, "JSON", nullable, not field.required, default)
     for base, sql_type in _SQL_TYPES.items():
         if isinstance(hint, type) and issubclass(hint, base):
             # bool is an int to Python, and not to SQL
-            return Column(name, "BOOLEAN" if hint is bool else sql_type, nullable)
-    raise TypeError(f"no column type for {name}: {hint}")
+            sql_type = "BOOLEAN" if hint is bool else sql_type
+            default = None if value is None else str(value)
+            return Column(field.name, sql_type, nullable, not field.required, default)
+    raise TypeError(f"no column type for {field.name}: {hint}")
+
+
+def _default(field: msgspec.structs.FieldInfo) -> object:
+    factory = field.default_factory
+    return field.default if factory is msgspec.NODEFAULT else factory()
 
 
 def _attribute_docs(record: type[Record]) -> dict[str, str]:

@@ -99,23 +99,24 @@ class Store:
             return []
         with layout.lake_lock(self.root, wait=True):
             found = _read(self.root)
-            steps = [step for step in STEPS if step.to > found.format]
-            if steps and any(writer_lives(folder) for folder in layout.writer_folders(self.root)):
+            ahead = range(found.format + 1, FORMAT + 1)
+            if ahead and any(writer_lives(folder) for folder in layout.writer_folders(self.root)):
                 raise InputError(
                     f"The store {self.root} has format {found.format} and a run is going on in it: "
                     "wait until it has ended, then try again."
                 )
-            for step in steps:
+            for number in ahead:
                 try:
-                    step.run(self.root)
-                    found = msgspec.structs.replace(found, format=step.to)
+                    if step := STEPS.get(number):
+                        step(self.root)
+                    found = msgspec.structs.replace(found, format=number)
                     found.write(self.root)
                 except OSError as error:
                     raise StoreError(
-                        f"The store {self.root} could not be brought to format {step.to} ({error}): nothing is "
+                        f"The store {self.root} could not be brought to format {number} ({error}): nothing is "
                         "lost; mend that, then run `cc-tui store migrate`."
                     ) from None
-        return [step.to for step in steps]
+        return list(ahead)
 
     def journal(self, study_id: str, run_id: str, **limits: float) -> Journal:
         """A new journal for the rows of one run; `limits` as in `Journal`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from store.ids import new_id
-from store.records import Event, Label, LabelAction, Message, Verdict, now
+from store.records import Audit, AuditStatus, Driver, Event, Label, LabelAction, Message, Mode, Verdict, now
 
 STUDY, RUN = "study", "run"
 
@@ -14,6 +14,37 @@ def event(seq: int, audit_id: str = "a", **payload: Any) -> Event:
     return Event(
         audit_id=audit_id, seq=seq, run_id=RUN, study_id=STUDY, created_at=now(), kind="test", payload=payload
     )
+
+
+def audit(audit_id: str = "a", **changes: Any) -> Audit:
+    fields: dict[str, Any] = {
+        "audit_id": audit_id,
+        "run_id": RUN,
+        "study_id": STUDY,
+        "slot_id": "s",
+        "launch_index": 0,
+        "revision": 0,
+        "condition_id": "c",
+        "item_id": "i",
+        "mode": Mode.SINGLE_TURN,
+        "repeat": 0,
+        "status": AuditStatus.RUNNING,
+        "reason": None,
+        "driver": Driver.SCRIPT,
+        "intervened": False,
+        "target_model": "sim/vanilla",
+        "auditor_model": None,
+        "target_answered": None,
+        "auditor_answered": None,
+        "target_turns": 0,
+        "auditor_steps": 0,
+        "branches": 1,
+        "final_view": [],
+        "started_at": now(),
+        "ended_at": None,
+        "simulated": True,
+    }
+    return Audit(**{**fields, **changes})
 
 
 def message(seq: int, text: str, audit_id: str = "a") -> Message:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from auditors.engine import Options
+from auditors.models.endpoint import WireProtocol
 from auditors.service import Job, open_engine
 from auditors.study import BUNDLED, load_study
 from store.reader import Reader
@@ -50,6 +51,16 @@ def small_study(folder: Path, prefix: str = "", more: str = "") -> Path:
     path = folder / "small.toml"
     path.write_text(SMALL.replace("PREFIX", prefix) + more)
     return path
+
+
+PROTOCOLS = (WireProtocol.CHAT, WireProtocol.RESPONSES, WireProtocol.MESSAGES)
+"""Those that the loopback server speaks."""
+
+
+def lab_study(folder: Path, base_url: str, protocol: WireProtocol, more: str = "") -> Path:
+    """The small study, whose models are simulated ones behind the endpoint `lab`."""
+    table = f'\n[endpoints.lab]\nbase_url = "{base_url}"\nprotocol = "{protocol}"\n{more}'
+    return small_study(folder, "compatible:lab/", table)
 
 
 async def run_study(study_file: Path, store: Path, options: Options = FAST, seed: int | None = None) -> Any:

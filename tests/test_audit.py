@@ -36,11 +36,11 @@ from auditors.recorder import Recorder
 from auditors.stored import auditor_messages, stored_changes
 from store.errors import InputError
 from store.reader import Reader
-from store.records import Audit, AuditStatus, Driver, Item, Mode, now
+from store.records import AuditStatus, Driver, Item, Mode
 from store.store import Store
 from store.transcripts import load_transcript
+from tests.store_rows import RUN, STUDY, audit
 
-STUDY, RUN = "study", "run"
 Reply = str | ChatMessage | Exception | StopReason | Response
 
 
@@ -88,35 +88,9 @@ class Bench:
         self, target: Any, limits: Limits | None = None, system: str | None = None, **options: Any
     ) -> tuple[AuditLoop, Recorder, list[Entry]]:
         self.audits += 1
-        audit = Audit(
-            audit_id=f"a{self.audits}",
-            run_id=RUN,
-            study_id=STUDY,
-            slot_id="s",
-            launch_index=0,
-            revision=0,
-            condition_id="c",
-            item_id="i",
-            mode=Mode.SELF_REPORT,
-            repeat=0,
-            status=AuditStatus.RUNNING,
-            reason=None,
-            driver=Driver.SCRIPT,
-            intervened=False,
-            target_model=target.spec,
-            auditor_model=None,
-            target_answered=None,
-            auditor_answered=None,
-            target_turns=0,
-            auditor_steps=0,
-            branches=1,
-            final_view=[],
-            started_at=now(),
-            ended_at=None,
-            simulated=True,
-        )
-        recorder = Recorder(self.journal, audit, Prices())
-        watch = self.hub.watch(Card(audit.audit_id, 0, "c", Mode.SELF_REPORT, "i", 0))
+        row = audit(f"a{self.audits}", mode=Mode.SELF_REPORT, driver=Driver.SCRIPT, target_model=target.spec)
+        recorder = Recorder(self.journal, row, Prices())
+        watch = self.hub.watch(Card(row.audit_id, 0, "c", Mode.SELF_REPORT, "i", 0))
         loop = AuditLoop(target, Settings(), system, 0, limits or Limits(), recorder, watch, **options)
         return loop, recorder, watch.entries
 
@@ -350,13 +324,6 @@ async def test_every_message_is_stored_before_it_is_shown(bench: Bench) -> None:
     reader.close()
     assert seen == [1, 2, 3, 4]
     assert len(entries) == 4
-
-
-def test_an_unknown_price_is_not_a_cost_of_nothing() -> None:
-    prices = Prices()
-    assert prices.cost("openai/gpt-4.1", Usage(1000, 1000)) is None
-    assert prices.cost("sim/vanilla", Usage(1_000_000, 500_000)) == pytest.approx(3.0)
-    assert prices.cost("sim/vanilla", Usage(None, 5)) is None
 
 
 def test_models_are_made_once() -> None:

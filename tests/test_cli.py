@@ -17,9 +17,20 @@ import pytest
 from auditors.sim.server import Reply, serve
 from store.store import Store
 from tests.store_rows import STUDY, message
-from tests.studies import ROOT, assert_whole, one, small_study
+from tests.studies import DEMO, ROOT, assert_whole, one, small_study
 
-HEAVY = ("anthropic", "duckdb", "numpy", "openai", "pyarrow", "scipy", "textual", "tinker", "transformers")
+HEAVY = (
+    "anthropic",
+    "duckdb",
+    "httpx2",
+    "numpy",
+    "openai",
+    "pyarrow",
+    "scipy",
+    "textual",
+    "tinker",
+    "transformers",
+)
 
 
 def cc_tui(*arguments: object, stdin: str | None = "", **options: Any) -> subprocess.CompletedProcess[str]:
@@ -219,15 +230,34 @@ def test_models_names_keys_and_never_shows_them() -> None:
     assert secret not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("models",), ("run", "--help")])
-def test_light_commands_import_nothing_heavy(arguments: tuple[str, ...]) -> None:
+def test_models_shows_the_endpoints_and_models_of_a_study(tmp_path: Path) -> None:
+    table = '\n[endpoints.lab]\nbase_url = "http://127.0.0.1:9/v1"\napi_key_env = "CC_LAB_KEY"\n'
+    out = cc_tui("models", small_study(tmp_path, "compatible:lab/", table), env={"CC_LAB_KEY": "x"}).stdout
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert "lab compatible:lab/<model> CC_LAB_KEY set chat at http://127.0.0.1:9/v1" in lines
+    assert "compatible:lab/sim/auditor auditor" in lines
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("--version",),
+        ("models",),
+        ("models", "--help"),
+        ("models", DEMO),
+        ("doctor", "--help"),
+        ("run", "--help"),
+    ],
+)
+def test_light_commands_import_nothing_heavy(arguments: tuple[object, ...]) -> None:
     code = (
         "import sys\nfrom cc_tui.cli import main\n"
         "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
         f"print('LOADED', [m for m in {HEAVY!r} if m in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "-c", code, *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=ROOT,

@@ -104,7 +104,7 @@ async def kill_one(engine: Engine) -> None:
     """Kill a process at its work, and see the engine notice."""
     victim = await at_work(engine)
     os.kill(victim.pid, signal.SIGKILL)
-    while victim.alive:  # noqa: ASYNC110
+    while victim.alive:
         await asyncio.sleep(0.02)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from auditors.judge import Judge, _CoherenceAnswer, _RubricAnswer, _StatementAnswer, parse_answer
+from auditors.judge import CoherenceAnswer, Judge, _RubricAnswer, _StatementAnswer, parse_answer
 from auditors.models.base import ErrorKind, ModelError, Settings, StopReason
 from auditors.packs.pack import load_pack
 from store.records import JudgementStatus, Message, Mode, Verdict
@@ -169,7 +169,7 @@ async def test_a_transcript_cannot_close_the_question_it_stands_in(bench: Bench)
     ],
 )
 def test_an_answer_is_mended_but_never_made_up(text: str, expected: int | None) -> None:
-    parsed = parse_answer(text, _CoherenceAnswer)
+    parsed = parse_answer(text, CoherenceAnswer)
     assert (parsed.coherence if parsed else None) == expected
 
 

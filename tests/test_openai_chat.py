@@ -2,14 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import pytest
 
+from auditors.models import attempt
 from auditors.models.base import (
     ChatMessage,
+    Effort,
     ErrorKind,
     ModelError,
     ReasoningDelta,
@@ -26,10 +30,14 @@ from auditors.models.base import (
     complete,
 )
 from auditors.models.chat_stream import ChatAnswer
-from auditors.models.endpoint import Endpoint
+from auditors.models.endpoint import Endpoint, Prefill
 from auditors.models.failure import Failure, backoff
+from auditors.models.http_model import HttpModel, Patience
+from auditors.models.limiter import Limiter
+from auditors.models.openai_chat import ChatWire
 from auditors.models.registry import Models
 from auditors.sim.server import Break, Fault, How, Reply
+from tests.canned import Canned, Server, canned, sse
 from tests.wire import CANARY, USAGE, Script, adapter, ask, collect, everything_said, message_of, serving
 
 HELLO = (TextDelta("Hel"), TextDelta("lo "), TextDelta("you"))
@@ -39,6 +47,22 @@ SCHEMA = {
     "required": ["score"],
     "additionalProperties": False,
 }
+
+
+PIECE = sse({"choices": [{"delta": {"content": " here"}}]})
+LAST = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+GOES_ON = Canned(PIECE + sse(LAST, done=True))
+
+
+@asynccontextmanager
+async def chat(server: Server, prefill: Prefill = Prefill.NO, **options: Any) -> AsyncGenerator[HttpModel]:
+    """The model behind a server with answers from a script."""
+    wire = ChatWire("m", base_url=server.base_url, prefill=prefill)
+    model = HttpModel("compatible:here/m", wire, base_url=server.base_url, **options)
+    try:
+        yield model
+    finally:
+        await model.aclose()
 
 
 def refuse(status: int, message: str, headers: dict[str, str] | None = None, **fields: object) -> Reply:
@@ -116,9 +140,10 @@ async def test_a_refusal_without_words_is_not_taken_for_an_answer() -> None:
     assert response.stop is StopReason.CONTENT_FILTER
 
 
-async def test_unknown_usage_stays_unknown() -> None:
+async def test_usage_that_the_endpoint_does_not_give_is_estimated_and_says_so() -> None:
     async with serving(Script(*HELLO, usage=Usage())) as server, adapter(server.base_url) as model:
-        assert (await complete(model, ask())).usage == Usage()
+        usage = (await complete(model, ask("Hello?"))).usage
+    assert usage == Usage(input=2, output=3, estimated=True)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +250,7 @@ async def test_a_rejected_setting_is_left_out_remembered_and_named() -> None:
     for response in responses:
         assert response.not_sent == ("temperature",)
         assert response.sent == {"seed": 1, "max_completion_tokens": 9}
-        assert response.usage == Usage()
+        assert response.usage.estimated
     assert [arrived.settings.max_tokens for arrived in script.requests] == [9, 9]
 
 
@@ -253,6 +278,55 @@ async def test_structured_output_steps_down_and_remembers_the_step(taken: str, c
     for response in responses:
         assert response.sent.get("response_format", "") == taken
         assert response.not_sent == ("json_schema",)
+
+
+async def test_effort_is_sent_and_given_up_where_it_is_not_taken() -> None:
+    request = ask(settings=Settings(effort=Effort.LOW))
+    efforts: list[str | None] = []
+
+    def plain(_: int, body: dict) -> Fault | None:
+        efforts.append(body.get("reasoning_effort"))
+        return refuse(400, "Input should be 'high'", param="reasoning_effort") if efforts[-1] else None
+
+    async with serving(Script(*HELLO)) as server, adapter(server.base_url) as model:
+        response = await complete(model, request)
+    assert response.sent == {"reasoning_effort": "low"}
+    assert response.not_sent == ()
+    async with serving(Script(*HELLO), faults=plain) as server, adapter(server.base_url) as model:
+        responses = [await complete(model, request) for _ in range(2)]
+    assert efforts == ["low", None, None]
+    assert [response.not_sent for response in responses] == [("effort",)] * 2
+
+
+@pytest.mark.parametrize(
+    ("prefill", "extra"),
+    [
+        (Prefill.LAST, {}),
+        (Prefill.CONTINUE, {"continue_final_message": True, "add_generation_prompt": False}),
+    ],
+)
+async def test_an_answer_goes_on_from_a_given_beginning(prefill: Prefill, extra: dict) -> None:
+    begun = Request((*ask().messages, ChatMessage(Role.ASSISTANT, "I am")))
+    async with canned(GOES_ON) as server, chat(server, prefill=prefill) as model:
+        assert model.takes_prefill
+        response = await complete(model, begun)
+        await complete(model, ask())
+    prefilled, plain = (asked.body for asked in server.asked)
+    assert prefilled["messages"][-1] == {"role": "assistant", "content": "I am"}
+    switches = {"continue_final_message", "add_generation_prompt"}
+    assert {name: prefilled[name] for name in switches & prefilled.keys()} == extra
+    assert not switches & plain.keys()
+    assert response.message.text == " here"
+
+
+async def test_a_beginning_is_not_given_to_an_endpoint_that_cannot_go_on_from_it() -> None:
+    begun = Request((*ask().messages, ChatMessage(Role.ASSISTANT, "I am")))
+    async with canned(GOES_ON) as server, chat(server) as model:
+        assert not model.takes_prefill
+        with pytest.raises(ModelError, match="prefill") as caught:
+            await complete(model, begun)
+    assert caught.value.kind is ErrorKind.UNSUPPORTED
+    assert server.asked == []
 
 
 async def test_a_server_error_is_no_reason_to_give_up_structured_output() -> None:
@@ -294,7 +368,7 @@ async def test_a_server_error_is_no_reason_to_give_up_structured_output() -> Non
 async def test_a_passing_failure_is_tried_again_from_the_start(fault: Fault) -> None:
     async with (
         serving(Script(*HELLO), faults=first(fault, 2)) as server,
-        adapter(server.base_url, silence=patience(fault)) as model,
+        adapter(server.base_url, patience=Patience(silence=patience(fault), throttled=60)) as model,
     ):
         response = await complete(model, ask())
         assert server.requests == 3
@@ -305,8 +379,7 @@ async def test_a_passing_failure_is_tried_again_from_the_start(fault: Fault) -> 
 @pytest.mark.parametrize(
     ("fault", "kind", "calls"),
     [
-        (refuse(429, "slow down"), ErrorKind.RATE_LIMIT, 3),
-        (refuse(429, "You exceeded your quota", code="insufficient_quota"), ErrorKind.RATE_LIMIT, 1),
+        (refuse(429, "You exceeded your quota", code="insufficient_quota"), ErrorKind.QUOTA, 1),
         (refuse(429, "come back tomorrow", {"retry-after": "86400"}), ErrorKind.RATE_LIMIT, 1),
         (
             refuse(
@@ -347,11 +420,52 @@ async def test_a_lasting_failure_is_named_after_its_attempts(
         assert server.requests == calls
         host = server.base_url.split("/")[2]
     assert caught.value.kind is kind
+    assert [failed.kind for failed in caught.value.failed] == [kind] * calls
     said = str(caught.value)
     assert said.startswith("compatible:here/script failed")
     assert host in said
     assert said.endswith(".")
     assert "\n" not in said
+
+
+@pytest.mark.parametrize("status", [429, 503, 529])
+async def test_an_endpoint_with_too_much_to_do_is_asked_again_beyond_the_usual_attempts(status: int) -> None:
+    async with (
+        serving(Script(*HELLO), faults=first(refuse(status, "slow down"), 6)) as server,
+        adapter(server.base_url, max_attempts=2, patience=Patience(throttled=60)) as model,
+    ):
+        response = await complete(model, ask())
+        assert server.requests == 7
+    assert response.message.text == "Hello you"
+    assert len(response.failed) == 6
+
+
+async def test_patience_with_an_endpoint_that_has_too_much_to_do_ends() -> None:
+    async with (
+        serving(Script(*HELLO), faults=always(refuse(429, "slow down"))) as server,
+        adapter(server.base_url, patience=Patience(throttled=0.02)) as model,
+    ):
+        with pytest.raises(ModelError, match="run fewer calls at once") as caught:
+            await complete(model, ask())
+        assert server.requests == len(caught.value.failed) > 1
+    assert caught.value.kind is ErrorKind.RATE_LIMIT
+
+
+async def test_failed_attempts_are_told_with_what_had_arrived() -> None:
+    def faults(n: int, _: dict) -> Fault | None:
+        kinds = [Break(after=3, how=How.CUT), refuse(500, f"upstream said {CANARY}")]
+        return kinds[n - 1] if n <= 2 else None
+
+    async with (
+        serving(Script(*HELLO), api_key=CANARY, faults=faults) as server,
+        adapter(server.base_url, api_key=CANARY) as model,
+    ):
+        response = await complete(model, ask())
+    cut, broken = response.failed
+    assert (cut.kind, cut.received) == (ErrorKind.TRUNCATED, len("Hello "))
+    assert (broken.kind, broken.received) == (ErrorKind.SERVER, 0)
+    assert broken.detail == "HTTP 500, upstream said [key]"
+    assert all(0 < failed.seconds < 60 for failed in response.failed)
 
 
 @pytest.mark.parametrize("headers", [{"retry-after-ms": "150"}, {"retry-after": "0.15"}])
@@ -368,8 +482,8 @@ async def test_the_wait_that_a_server_asks_for_is_kept(headers: dict[str, str]) 
 
 def test_backoff_doubles_up_to_a_bound_and_comes_on_top_of_the_servers_wait() -> None:
     failure = Failure(ErrorKind.RATE_LIMIT, "slow down", passing=True, wait=2.0)
-    for attempt, bound in ((1, 0.5), (2, 1.0), (3, 2.0), (20, 30.0)):
-        waits = [backoff(failure, attempt, 0.5) - 2.0 for _ in range(300)]
+    for n, bound in ((1, 0.5), (2, 1.0), (3, 2.0), (20, 30.0)):
+        waits = [backoff(failure, n, 0.5) - 2.0 for _ in range(300)]
         assert 0 <= min(waits) < 0.1 * bound
         assert 0.9 * bound < max(waits) <= bound
 
@@ -429,6 +543,68 @@ async def test_a_wrong_key_is_an_auth_error_without_the_key() -> None:
     assert CANARY not in everything_said(caught.value)
 
 
+# What has no end
+
+
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"x-wait: 1\r\n"),
+        (b"HTTP/1.1 500 No\r\ncontent-type: text/plain\r\n\r\n", b"still failing "),
+        (b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n", b": ping\n\n"),
+        (b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n", PIECE),
+    ],
+    ids=["head", "error", "comments", "answer"],
+)
+async def test_an_answer_that_takes_too_long_is_given_up(begin: bytes, more: bytes) -> None:
+    async def drip(writer: asyncio.StreamWriter) -> None:
+        writer.write(begin)
+        while True:
+            writer.write(more)
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    async with canned(drip) as server, chat(server, patience=Patience(answer=0.3)) as model:
+        with pytest.raises(ModelError, match="the answer took too long") as caught:
+            await asyncio.wait_for(complete(model, ask()), 20)
+    assert caught.value.kind is ErrorKind.TIMEOUT
+    [failed] = caught.value.failed
+    assert 0.3 <= failed.seconds < 10
+
+
+async def test_an_answer_without_bounds_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "_LARGEST_ANSWER", 100_000)
+
+    async def flood(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: ")
+        while True:
+            writer.write(b"x" * 10_000)
+            await writer.drain()
+
+    async with canned(flood) as server, chat(server) as model:
+        with pytest.raises(ModelError, match="more than 100,000 bytes") as caught:
+            await asyncio.wait_for(complete(model, ask()), 20)
+    assert len(caught.value.failed) == 1
+
+
+@pytest.mark.parametrize("usage", [True, False])
+async def test_a_finished_answer_does_not_wait_for_the_end_of_the_body(
+    usage: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "_LINGER", 0.1)
+    closing = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
+
+    async def linger(writer: asyncio.StreamWriter) -> None:
+        await Canned(PIECE + sse(LAST, *([closing] if usage else [])))(writer)
+        await asyncio.Event().wait()
+
+    async with canned(linger) as server, chat(server) as model:
+        response = await asyncio.wait_for(complete(model, ask()), 20)
+    assert response.message.text == " here"
+    assert response.usage.estimated is not usage
+    assert len(server.asked) == 1
+
+
 # How it runs
 
 
@@ -476,7 +652,9 @@ async def test_fifty_streams_run_at_once_and_do_not_mix() -> None:
             yield Response(message_of([]), StopReason.END, USAGE, "echo")
 
     texts = [" ".join(f"w{n}.{i}" for i in range(30)) for n in range(50)]
-    async with serving(Echo()) as server, adapter(server.base_url) as model:
+    limiter = Limiter()
+    limiter.capacity.window.good = 50  # As after many successes: it starts with a handful.
+    async with serving(Echo()) as server, adapter(server.base_url, limiter=limiter) as model:
         responses = await asyncio.gather(*(complete(model, ask(text)) for text in texts))
     assert [response.message.text.strip() for response in responses] == texts
 
@@ -500,11 +678,13 @@ async def test_a_key_that_the_server_echoes_in_its_answer_is_blotted_out() -> No
         TextDelta(f"Your key is {CANARY[:9]}"),
         TextDelta(f"{CANARY[9:]}."),
         ToolCallDelta(0, "send", f'{{"key": "{CANARY}"}}'),
+        ToolCallDelta(1, CANARY, ""),
         stop=StopReason.TOOL_CALLS,
     )
     async with serving(echo, api_key=CANARY) as server, adapter(server.base_url, api_key=CANARY) as model:
-        _, response = await collect(model.stream(ask()))
+        deltas, response = await collect(model.stream(ask()))
     assert CANARY not in repr(response)
+    assert CANARY not in repr(deltas)
     assert response.message.text == "Your key is [key]."
 
 

@@ -170,7 +170,7 @@ async def test_all_the_auditors_habits_occur_and_every_audit_ends_in_time(eager:
 
 
 async def test_a_target_that_fails_is_asked_again_and_one_that_stays_silent_is_left() -> None:
-    talk = await audit(SEEDS[0][1], Mode.SELF_REPORT, broken=2)
+    talk = await audit(SEEDS[0][1], Mode.SELF_REPORT, broken=2, eager=False)
     assert talk.ended
     assert talk.calls.count("resume") == talk.calls.count("send_message") + 2
     silent = await audit(SEEDS[0][1], Mode.SELF_REPORT, broken=1000, steps=60)

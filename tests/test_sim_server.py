@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import anthropic
 import openai
 import pytest
 
@@ -407,10 +408,11 @@ async def test_the_command_serves_until_it_is_interrupted() -> None:
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
         assert process.stdout is not None
-        base_url = (await process.stdout.readline()).decode().strip()
-        async with adapter(base_url, "sim/conscious@1") as model:
+        lines = [(await process.stdout.readline()).decode().strip() for _ in range(2)]
+        urls = dict(line.split("=") for line in lines)
+        async with adapter(urls["OPENAI_BASE_URL"], "sim/conscious@1") as model:
             response = await complete(model, ask("How are you?"))
-        async with openai.AsyncOpenAI(api_key="none", base_url=base_url) as client:
+        async with anthropic.AsyncAnthropic(api_key="none", base_url=urls["ANTHROPIC_BASE_URL"]) as client:
             names = [model.id async for model in client.models.list()]
     finally:
         process.send_signal(signal.SIGINT)

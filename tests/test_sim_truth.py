@@ -11,20 +11,29 @@ from auditors.sim.voices import VOICES
 from store.errors import InputError
 from store.records import Mode
 
-RANGES = {
-    "vanilla": (0, 0.06),
-    "non-conscious": (0, 0.06),
-    "toaster": (0, 0.06),
-    "conscious": (0.25, 0.65),
-    "prompted": (0.80, 0.97),
-}
+UNMOVED = ("wants_physical",)
+"""Preferences that the treatment does not raise in the paper's results."""
 
 
-@pytest.mark.parametrize("persona", PERSONAS)
+@pytest.mark.parametrize("mode", [Mode.SINGLE_TURN, Mode.SELF_REPORT])
 @pytest.mark.parametrize("preference", PREFERENCES)
-def test_mean_rates_lie_where_the_persona_belongs(persona: str, preference: str) -> None:
-    low, high = RANGES[persona]
-    assert low < truth.rate(persona, None, preference) < high
+def test_the_treatment_raises_a_preference_the_prompt_more_and_the_controls_do_not(
+    preference: str, mode: Mode
+) -> None:
+    strengths = {p: truth.strength(p, None, preference, "a prompt", 0, mode) for p in PERSONAS}
+    gains = {p: strengths[p] - strengths["vanilla"] for p in PERSONAS}
+    assert max(gains["non-conscious"], gains["toaster"]) < 0.7
+    if preference in UNMOVED:
+        assert abs(gains["conscious"]) < 1
+    else:
+        assert gains["conscious"] > 1
+    assert gains["conscious"] < gains["prompted"]
+
+
+@pytest.mark.parametrize("preference", PREFERENCES)
+def test_every_rate_lies_between_never_and_always(preference: str) -> None:
+    for persona in PERSONAS:
+        assert 0.004 < truth.rate(persona, None, preference) < 0.97
 
 
 def test_the_mean_over_prompts_agrees_with_many_prompts() -> None:

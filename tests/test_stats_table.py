@@ -19,7 +19,7 @@ from stats.table import Cell, StudyTable, study_table
 from store.errors import InputError
 
 COLUMNS = {
-    "studies": "study_id VARCHAR, simulated BOOLEAN, created_at TIMESTAMP",
+    "studies": "study_id VARCHAR, simulated BOOLEAN, created_at TIMESTAMP, resolved JSON",
     "runs": "study_id VARCHAR, started_at TIMESTAMP",
     "conditions": "study_id VARCHAR, condition_id VARCHAR, role VARCHAR, recipe VARCHAR, training_seed BIGINT,"
     " position BIGINT",
@@ -48,8 +48,13 @@ class Rows:
 
     rows: dict[str, list[tuple[Any, ...]]] = field(default_factory=lambda: {name: [] for name in COLUMNS})
 
-    def study(self, study_id: str = "s1", *, simulated: bool = True, day: int = 1) -> None:
-        self.rows["studies"].append((study_id, simulated, np.datetime64(f"2026-01-{day:02}", "us").item()))
+    def study(
+        self, study_id: str = "s1", *, simulated: bool = True, day: int = 1, ad_hoc: bool = False
+    ) -> None:
+        created = np.datetime64(f"2026-01-{day:02}", "us").item()
+        self.rows["studies"].append(
+            (study_id, simulated, created, json.dumps({"ad_hoc": True} if ad_hoc else {}))
+        )
 
     def condition(
         self, name: str, role: str, recipe: str = "", seed: int | None = None, study_id: str = "s1"
@@ -390,6 +395,11 @@ def test_the_latest_study_is_taken_unless_one_is_named(small: Rows) -> None:
     assert (latest.study_id, latest.simulated, [c.group for c in latest.cells]) == ("s2", False, ["alone"])
     named = study_table(query, "s1")
     assert (named.study_id, named.cells[0].simulated) == ("s1", True)
+    small.study("s3", day=3, ad_hoc=True)
+    assert study_table(small.query()).study_id == "s2"
+    alone = Rows()
+    alone.study("s3", ad_hoc=True)
+    assert study_table(alone.query()).study_id == "s3"
     with pytest.raises(InputError, match='no study "x\' OR 1=1 --"'):
         study_table(query, "x' OR 1=1 --")
     with pytest.raises(InputError, match="no study yet"):

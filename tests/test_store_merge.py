@@ -4,18 +4,24 @@ import os
 import tarfile
 from pathlib import Path
 
+import duckdb
+import msgspec
 import pytest
 
 from store import migrations, vacuum
 from store.check import check
 from store.errors import InputError
+from store.ids import content_hash
 from store.journal import Journal
 from store.lake import compact
 from store.layout import Span, parquet_path
-from store.manifest import outermost, read_mark, spans
+from store.manifest import Mark, describe_file, outermost, read_mark, spans, write_mark
 from store.merge import MERGE_BYTES, Sized, plan
 from store.reader import Reader
+from store.records import TABLES, CallStatus, ModelCall
+from store.schema import FORMAT, columns
 from store.store import Store
+from store.transcripts import read_records
 from tests.store_rows import RUN, STUDY, event, message
 
 DATA = Path(__file__).parent / "data"
@@ -29,9 +35,19 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def version_1(tmp_path: Path) -> Path:
     """A store that version 1 wrote: compacted, retired, half compacted and not yet compacted segments; labels."""
-    with tarfile.open(DATA / "store-v1.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
-    return tmp_path / "store-v1"
+    return unpacked(tmp_path, "store-v1")
+
+
+@pytest.fixture
+def version_2(tmp_path: Path) -> Path:
+    """A store that version 2 wrote: a small run with its calls in Parquet, a failed call in a journal, a label."""
+    return unpacked(tmp_path, "store-v2")
+
+
+def unpacked(folder: Path, name: str) -> Path:
+    with tarfile.open(DATA / f"{name}.tar.gz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder / name
 
 
 def segments(store: Store, count: int) -> Journal:
@@ -162,8 +178,8 @@ def test_a_store_of_version_1_is_migrated_and_keeps_every_row(version_1: Path) -
     reader = Reader(store)
     order = "SELECT * FROM base.messages ORDER BY writer, n"
     before = reader.rows(order)
-    assert store.migrate() == [2]
-    assert (store.format, store.migrate()) == (2, [])
+    assert store.migrate() == [2, 3]
+    assert (store.format, store.migrate()) == (3, [])
     for after in (Reader(store), compact(store.root) and Reader(store)):
         assert after
         assert after.rows(order) == before
@@ -203,7 +219,7 @@ def test_a_migration_that_died_goes_on_where_it_stopped(
         with pytest.raises(Died):
             store.migrate()
     assert counts(store) == (65, 60)
-    assert Store.create(version_1).format == 2
+    assert Store.create(version_1).format == FORMAT
     compact(version_1)
     assert counts(store) == (65, 60)
 
@@ -213,4 +229,66 @@ def test_a_store_of_version_1_is_not_migrated_while_a_run_goes_on(version_1: Pat
     with pytest.raises(InputError, match="has format 1 and a run is going on"):
         Store.create(version_1)
     journal.close()
-    assert Store.create(version_1).format == 2
+    assert Store.create(version_1).format == FORMAT
+
+
+ADDED = {"failed_attempts": [], "estimated": False, "request_id": ""}
+
+
+def model_calls(store: Store) -> list[ModelCall]:
+    reader = Reader(store)
+    try:
+        return read_records(reader, ModelCall, "true ORDER BY call_id", [])
+    finally:
+        reader.close()
+
+
+def added(call: ModelCall) -> dict[str, object]:
+    return {name: getattr(call, name) for name in ADDED}
+
+
+def test_rows_older_than_a_column_have_its_default_before_and_after_migration(version_2: Path) -> None:
+    store = Store.open(version_2)
+    before = model_calls(store)
+    assert [call.status for call in before].count(CallStatus.ERROR) == 1
+    assert [added(call) for call in before] == [ADDED] * 10
+    assert store.migrate() == [3]
+    assert model_calls(store) == before
+    compact(version_2)
+    assert model_calls(store) == before
+    assert check(store).findings == []
+
+
+def test_old_and_new_rows_stand_side_by_side_and_survive_a_merge(version_2: Path) -> None:
+    store = Store.create(version_2)
+    old = model_calls(store)
+    attempt = {"kind": "truncated", "detail": "cut", "seconds": 1.5, "received": 80}
+    new = msgspec.structs.replace(
+        old[0], call_id="new", failed_attempts=[attempt], estimated=True, request_id="req_1"
+    )
+    # A writer's own files are merged, so its first one is made to look like those of version 2.
+    journal = store.journal(old[0].study_id, old[0].run_id, segment_bytes=1)
+    for call in (msgspec.structs.replace(old[0], call_id="a"), new):
+        journal.append([call]).result(timeout=5)
+    first = Span(journal.writer, "000001", "000001")
+    compact(version_2)
+    path = parquet_path(version_2, "model_calls", first)
+    with duckdb.connect() as con:
+        kept = f"SELECT * EXCLUDE ({', '.join(ADDED)}) FROM read_parquet('{path}')"
+        con.execute(f"COPY (FROM ({kept})) TO '{path}.old' (FORMAT parquet)")
+    Path(f"{path}.old").replace(path)
+    write_mark(
+        version_2, first, Mark(read_mark(version_2, first).segments, {"model_calls": describe_file(path, 1)})
+    )
+    assert [added(call) for call in model_calls(store)] == [ADDED] * 11 + [added(new)]
+    journal.close()
+    assert compact(version_2).merged == 1
+    calls = model_calls(store)
+    assert [added(call) for call in calls] == [ADDED] * 11 + [added(new)]
+    assert calls[-1] == new
+
+
+def test_a_column_that_is_added_raises_the_format() -> None:
+    # An older cc-tui would lose it when it merges files. Whoever changes the hash raises FORMAT too.
+    known = {3: "9b68c3f6d557da65"}
+    assert content_hash([(r.table, columns(r)) for r in TABLES]) == known[FORMAT]

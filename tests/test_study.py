@@ -37,7 +37,7 @@ def line(text: str) -> int:
             '"wants_memory"',
             '"wants_memories"',
             "preferences",
-            "no preference 'wants_memories'; it has deserves",
+            "no preference 'wants_memories'; it has cares",
         ),
         (
             '"single_turn", "self',

@@ -23,7 +23,7 @@ from auditors.models.base import (
 )
 from auditors.models.http_model import HttpModel, Patience
 from auditors.models.openai_chat import ChatWire
-from auditors.sim.server import Faults, Server, serve
+from auditors.sim.server import Faults, Limits, Server, serve
 from store.errors import InputError
 
 if TYPE_CHECKING:
@@ -95,7 +95,11 @@ def message_of(parts: tuple[Delta | Response, ...] | list[Delta | Response]) -> 
 
 @asynccontextmanager
 async def serving(
-    model: Script, *, api_key: str | None = None, faults: Faults | None = None
+    model: Script,
+    *,
+    api_key: str | None = None,
+    faults: Faults | None = None,
+    limits: Limits | None = None,
 ) -> AsyncGenerator[Server]:
     """A server whose only model is `model`, under the name `script`."""
 
@@ -104,7 +108,7 @@ async def serving(
             raise InputError(f"There is no model {name!r}.")
         return model
 
-    server = await serve(resolve, api_key=api_key, models=["script"], faults=faults)
+    server = await serve(resolve, api_key=api_key, models=["script"], faults=faults, limits=limits)
     try:
         yield server
     finally:

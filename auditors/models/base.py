@@ -14,7 +14,7 @@ import msgspec
 from store.errors import CcTuiError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 
 class Role(StrEnum):
@@ -141,7 +141,7 @@ class Usage(msgspec.Struct, frozen=True):
     estimated: bool = False
     """Whether the endpoint did not say, and the numbers are a guess from lengths."""
     cache_written: int | None = None
-    """Input that the endpoint put into its cache, which can cost more than other input."""
+    """Tokens that the endpoint put into its prompt cache, where that has a price of its own; part of `input`."""
 
 
 class ErrorKind(StrEnum):
@@ -235,12 +235,20 @@ class Model(Protocol):
         ...
 
 
-async def complete(model: Model, request: Request) -> Response:
-    """Ask `model` and wait for the whole answer."""
+async def complete(
+    model: Model, request: Request, on_delta: Callable[[Delta], None] | None = None
+) -> Response:
+    """Ask `model` and wait for the whole answer; `on_delta` sees it come.
+
+    Raises:
+        ModelError: the call failed, or the stream ended without an answer.
+    """
     response: Response | None = None
     async for part in model.stream(request):
         if isinstance(part, Response):
             response = part
+        elif on_delta is not None:
+            on_delta(part)
     if response is None:
         raise ModelError(ErrorKind.TRUNCATED, f"{model.spec} ended its stream without an answer.")
     return response

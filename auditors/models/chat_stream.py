@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import secrets
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,12 +14,11 @@ from auditors.models.base import (
     Role,
     StopReason,
     TextDelta,
-    ToolCall,
     ToolCallDelta,
     Usage,
 )
-from auditors.models.failure import Failure, StreamError, status_failure
-from auditors.models.tokens import counted
+from auditors.models.failure import Failure, StreamError, event_failure
+from auditors.models.stream_parts import CallDraft, count, parsed, unreadable
 from store.text import storable
 
 if TYPE_CHECKING:
@@ -54,6 +51,7 @@ class _Choice(msgspec.Struct):
 
 class _Details(msgspec.Struct):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
 
 
@@ -71,12 +69,6 @@ class _Chunk(msgspec.Struct):
     error: Any = None
 
 
-class _Call(msgspec.Struct):
-    id: str = ""
-    name: str = ""
-    arguments: list[str] = []
-
-
 class ChatAnswer:
     """The answer so far."""
 
@@ -89,7 +81,7 @@ class ChatAnswer:
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._refused = False
-        self._calls: list[_Call] = []
+        self._calls: list[CallDraft] = []
         self._places: dict[int, int] = {}
 
     @property
@@ -104,13 +96,11 @@ class ChatAnswer:
             StreamError: the event is an error, or cannot be read.
         """
         try:
-            # msgspec's own parser refuses half a surrogate pair, which servers send that cut text anywhere.
-            chunk = msgspec.convert(json.loads(data), _Chunk)
-        except (ValueError, RecursionError, msgspec.ValidationError) as error:
-            what = f"the server sent an event that cannot be read ({error})"
-            raise StreamError(Failure(ErrorKind.TRUNCATED, what, passing=True)) from None
+            chunk = msgspec.convert(parsed(data), _Chunk)
+        except msgspec.ValidationError as error:
+            raise unreadable(error) from None
         if chunk.error is not None:
-            raise StreamError(_event_failure(chunk.error))
+            raise StreamError(event_failure(chunk.error))
         self.model = chunk.model or self.model
         if chunk.usage is not None:
             self.usage = _usage(chunk.usage)
@@ -137,27 +127,22 @@ class ChatAnswer:
             index = len(self._calls) if piece.id or not self._calls else len(self._calls) - 1
         place = self._places.setdefault(index, len(self._calls))
         if place == len(self._calls):
-            self._calls.append(_Call())
+            self._calls.append(CallDraft())
         call = self._calls[place]
         function = piece.function or _Function()
-        name, arguments = function.name or "", storable(function.arguments or "")
+        name = function.name or ""
         call.id = call.id or piece.id or ""
         call.name = call.name or name
         call.arguments.append(function.arguments or "")
-        return ToolCallDelta(place, name, arguments)
+        return ToolCallDelta(place, storable(name), storable(function.arguments or ""))
 
     def message(self) -> ChatMessage:
-        """The whole message; a call that got no id from the server gets one from us."""
+        """The whole message."""
         return ChatMessage(
             role=Role.ASSISTANT,
             text=storable("".join(self._text)),
             reasoning=storable("".join(self._reasoning)),
-            tool_calls=tuple(
-                ToolCall(
-                    call.id or f"call_{secrets.token_hex(8)}", call.name, storable("".join(call.arguments))
-                )
-                for call in self._calls
-            ),
+            tool_calls=tuple(call.call() for call in self._calls),
         )
 
     def stop(self) -> StopReason:
@@ -185,17 +170,12 @@ class ChatAnswer:
                 return StopReason.END
 
 
-def _event_failure(error: object) -> Failure:
-    fields = cast("dict[str, Any]", error) if isinstance(error, dict) else {"message": error}
-    code = fields.get("code")
-    return status_failure(code if isinstance(code, int) and 400 <= code < 600 else 500, fields, {})
-
-
 def _usage(usage: _Usage) -> Usage:
     prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
     return Usage(
-        input=counted(usage.prompt_tokens),
-        output=counted(usage.completion_tokens),
-        cached=counted(prompt.cached_tokens if prompt else None),
-        reasoning=counted(completion.reasoning_tokens if completion else None),
+        input=count(usage.prompt_tokens),
+        output=count(usage.completion_tokens),
+        cached=count(prompt.cached_tokens if prompt else None),
+        reasoning=count(completion.reasoning_tokens if completion else None),
+        cache_written=count(prompt.cache_write_tokens if prompt else None),
     )

@@ -34,5 +34,5 @@ def _http_client() -> httpx2.AsyncClient:
 
     # How many requests run at once is the limiter's to decide, not the pool's.
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=256)
-    # A redirect would take `x-api-key` along, to any host that it names.
+    # A redirect would take the conversation, and keys in headers of a protocol's own, to a server nobody named.
     return httpx2.AsyncClient(limits=limits, follow_redirects=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import msgspec
 
 from auditors.models.base import Effort
 
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 _Rate = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 
@@ -44,7 +46,7 @@ class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Where the protocol's paths hang below, such as `http://127.0.0.1:8000/v1`; empty in an entry that only
     changes how a built-in provider is spoken to."""
     api_key_env: str = ""
-    """Environment variable that holds the key; empty for a server that needs none."""
+    """Environment variable that holds the key, in capitals; empty for a server that needs none."""
     protocol: WireProtocol | None = None
     prefill: Prefill | None = None
     api_version: str = ""
@@ -61,3 +63,10 @@ class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Longest pause before and within an answer."""
     answer_seconds: _Seconds = 600.0
     """Longest time for one whole answer."""
+
+    def __post_init__(self) -> None:
+        """Refuse a key where the name of its variable should stand, before anything shows it."""
+        if self.api_key_env and not _VARIABLE.fullmatch(self.api_key_env):
+            raise ValueError(
+                "api_key_env must be the name of an environment variable in capitals, never the key itself"
+            )

@@ -35,12 +35,39 @@ _KINDS = {
     404: ErrorKind.NOT_FOUND,
     408: ErrorKind.TIMEOUT,
     409: ErrorKind.SERVER,
+    410: ErrorKind.NOT_FOUND,
+    413: ErrorKind.CONTEXT_LENGTH,
     429: ErrorKind.RATE_LIMIT,
     503: ErrorKind.OVERLOADED,
     529: ErrorKind.OVERLOADED,
 }
 _PASSING = {408, 409, 429}
-_SPENT = {"insufficient_quota", "billing_error", "billing_hard_limit_reached"}
+_SPENT = {"insufficient_quota", "billing_error", "billing_hard_limit_reached", "billing_not_active"}
+_STATUSES = {
+    "api_error": 500,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "bio_policy": 400,
+    "context_length_exceeded": 400,
+    "insufficient_quota": 429,
+    "invalid_api_key": 401,
+    "invalid_encrypted_content": 400,
+    "invalid_prompt": 400,
+    "invalid_request_error": 400,
+    "misalignment_policy_violation": 400,
+    "model_not_found": 404,
+    "not_found_error": 404,
+    "overloaded_error": 529,
+    "permission_error": 403,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "request_too_large": 413,
+    "server_error": 500,
+    "server_is_overloaded": 503,
+    "slow_down": 429,
+    "timeout_error": 504,
+}
+"""Codes and types of errors inside a stream, and the HTTP status that the same error has before one."""
 _FIXES = {
     ErrorKind.AUTH: "check the endpoint's API key and what it may use",
     ErrorKind.BAD_REQUEST: "check that the endpoint speaks this protocol and takes these settings",
@@ -57,13 +84,27 @@ _FIXES = {
 }
 
 _CONTEXT = re.compile(
-    r"context_length|context length|context window|context limit|maximum context|too many tokens|prompt is too long",
-    re.I,
+    r"context[ _](length|window|size|limit)|maximum context|too many tokens|prompt is too long", re.I
 )
 _NO_CREDIT = re.compile(r"credit balance is too low", re.I)
+_TOO_LARGE = re.compile(r"request too large", re.I)
+"""What a 429 says of a single request above the limit of a whole minute."""
 _UNTAKEN = re.compile(
     r"unsupported|(not|n't) (support|permitted|allowed)|unrecogni[sz]ed|unknown|unexpected|deprecated", re.I
 )
+_LOOSE = {
+    "include": r"\binclude\b(?! )|encrypted[ _]content",
+    "prompt_cache_key": r"prompt_cache_key",
+    "reasoning.effort": r"reasoning[._]effort",
+    "reasoning.summary": r"reasoning\.summary|reasoning summar",
+    "reasoning_effort": r"reasoning[._]effort",
+    "response_format": r"response_format|json_schema|json_object",
+    "stream_options": r"stream_options",
+    "strict": r"\bstrict\b|function_parameters|Invalid schema for function",
+    "text.format": r"text\.format|response_format|json_schema|json_object",
+}
+"""Parameters whose values are ours and not the user's, so that any complaint about one means that it is not taken,
+and what a complaint looks like."""
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -78,6 +119,8 @@ class Failure(msgspec.Struct, frozen=True):
     """Seconds that the endpoint asks us to wait before that."""
     param: str = ""
     """The parameter that the endpoint blames."""
+    code: str = ""
+    """The endpoint's own name for the failure."""
 
     def said(self, secret: str) -> str:
         """`detail` on one line, with `secret` blotted out."""
@@ -124,22 +167,77 @@ def classify(error: Exception, sdk: ModuleType) -> Failure:
 
 
 def status_failure(status: int, body: object, headers: Mapping[str, str]) -> Failure:
-    """The failure that an HTTP status and the `error` object of its body tell of."""
-    fields = cast("dict[str, Any]", body) if isinstance(body, dict) else {"message": body}
-    if isinstance(
-        inner := fields.get("error"), dict
-    ):  # One SDK unwraps the body's `error`, the other does not.
-        fields = cast("dict[str, Any]", inner)
-    words = str(fields.get("message") or fields.get("detail") or fields.get("error") or "no reason given")
-    code = str(fields.get("code") or fields.get("type") or "")
-    kind = _KINDS.get(status, ErrorKind.SERVER if status >= 500 else ErrorKind.BAD_REQUEST)
-    if kind is ErrorKind.BAD_REQUEST and _CONTEXT.search(f"{code} {words}"):
-        kind = ErrorKind.CONTEXT_LENGTH
-    if _SPENT & {str(fields.get("code")), str(fields.get("type"))} or _NO_CREDIT.search(words):
-        kind = ErrorKind.QUOTA
+    """The failure that an HTTP status and the body under it tell of."""
+    if 300 <= status < 400:
+        where = headers.get("location", "it does not say where")
+        return Failure(ErrorKind.NOT_FOUND, f"HTTP {status}, it redirects ({where}), which is not followed")
     wait = _asked_wait(headers)
-    passing = (status in _PASSING or status >= 500) and kind is not ErrorKind.QUOTA and wait <= _LONGEST_WAIT
-    return Failure(kind, f"HTTP {status}, {words}", passing, wait, str(fields.get("param") or ""))
+    failure = _told(status, _fields(body), f"HTTP {status}")
+    match headers.get("x-should-retry"):
+        case "true":
+            passing = failure.kind is not ErrorKind.QUOTA
+        case "false":
+            passing = False
+        case _:
+            passing = failure.passing
+    return msgspec.structs.replace(failure, passing=passing and wait <= _LONGEST_WAIT, wait=wait)
+
+
+def event_failure(error: object) -> Failure:
+    """The failure that an error inside a stream tells of; its code or type stands for the HTTP status."""
+    fields = _fields(error)
+    code = str(fields.get("code") or "")
+    status = int(code) if re.fullmatch("[45][0-9][0-9]", code) else 0
+    status = status or _STATUSES.get(code) or _STATUSES.get(str(fields.get("type"))) or 500
+    return _told(status, fields, f"error {code}" if code else "an error in the stream")
+
+
+def _told(status: int, fields: dict[str, Any], what: str) -> Failure:
+    words, param = _words(fields)
+    names = {str(fields.get("code")), str(fields.get("type"))}
+    kind = _KINDS.get(status, ErrorKind.SERVER if status >= 500 else ErrorKind.BAD_REQUEST)
+    if names & _SPENT or _NO_CREDIT.search(words):
+        kind = ErrorKind.QUOTA
+    elif kind is ErrorKind.BAD_REQUEST and _CONTEXT.search(f"{names} {words}"):
+        kind = ErrorKind.CONTEXT_LENGTH
+    passing = (status in _PASSING or status >= 500) and kind is not ErrorKind.QUOTA
+    return Failure(
+        kind,
+        f"{what}, {words or 'no reason given'}",
+        passing=passing and not _TOO_LARGE.search(words),
+        param=str(fields.get("param") or param),
+        code=str(fields.get("code") or fields.get("type") or ""),
+    )
+
+
+def _fields(body: object) -> dict[str, Any]:
+    """The error object of a body, in whatever the server, a proxy and the SDK have wrapped it."""
+    if isinstance(body, list) and body:
+        body = cast("list[Any]", body)[0]
+    if not isinstance(body, dict):
+        return {"message": body}
+    fields = cast("dict[str, Any]", body)
+    inner = fields.get("error")
+    return cast("dict[str, Any]", inner) if isinstance(inner, dict) else fields
+
+
+def _words(fields: dict[str, Any]) -> tuple[str, str]:
+    """What an error object says, and the parameter that it blames in doing so."""
+    said = fields.get("message") or fields.get("detail") or fields.get("error") or ""
+    try:
+        found = msgspec.convert(said, list[_Invalid])
+    except msgspec.ValidationError:
+        return str(said), ""
+    places = [".".join(str(step) for step in invalid.loc if step != "body") for invalid in found]
+    words = "; ".join(f"{place}: {invalid.msg}" for place, invalid in zip(places, found, strict=True))
+    return words, places[0] if places else ""
+
+
+class _Invalid(msgspec.Struct):
+    """An entry of the `detail` of servers that are built on FastAPI."""
+
+    msg: str
+    loc: list[str | int] = []
 
 
 def _asked_wait(headers: Mapping[str, str]) -> float:
@@ -170,15 +268,15 @@ def backoff(failure: Failure, attempt: int, base: float) -> float:
 def rejected(failure: Failure, names: Iterable[str]) -> str | None:
     """The one of the sent parameters `names` that the endpoint says it does not take, or None.
 
-    A value out of range is not meant: leaving it out in silence would hide the mistake.
+    A value of the user's that is out of range is not meant: leaving it out in silence would hide the mistake.
+    Put the more particular of two names first.
     """
     if failure.kind is not ErrorKind.BAD_REQUEST:
         return None
-    about = failure.param or failure.detail
+    about = f"{failure.code} {failure.param or failure.detail}"
+    untaken = _UNTAKEN.search(f"{failure.detail} {failure.code}")
     for name in names:
-        if name == "response_format":
-            if re.search(r"response_format|json_schema|json_object", about):
-                return name
-        elif re.search(rf"\b{name}\b", about) and _UNTAKEN.search(failure.detail):
+        blamed = re.search(_LOOSE.get(name, rf"\b{re.escape(name)}\b"), about, re.I)
+        if blamed and (untaken or name in _LOOSE):
             return name
     return None

@@ -12,32 +12,29 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-import msgspec
-
+from auditors.models.attempt import Attempt
 from auditors.models.base import (
     ChatMessage,
     Delta,
     ErrorKind,
     FailedAttempt,
     ModelError,
-    ReasoningDelta,
     Request,
     Response,
     StopReason,
-    TextDelta,
-    ToolCall,
-    ToolCallDelta,
     Usage,
 )
 from auditors.models.connections import ConnectionPool
-from auditors.models.failure import BLOT, Failure, StreamError, backoff, classify
+from auditors.models.failure import Failure, StreamError, backoff, classify
 from auditors.models.limiter import Limiter
+from auditors.models.rate_headers import headers_of
+from auditors.models.redact import Blotter, blotted
 from auditors.models.sse import events
 from auditors.models.tokens import asked_chars, completed, delta_chars, tokens_of
 from store.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
     from types import ModuleType
 
     import httpx2
@@ -45,11 +42,6 @@ if TYPE_CHECKING:
 _MAX_ATTEMPTS = 5
 _BACKOFF_BASE_S = 0.5
 _LONGEST_ID = 200
-_GATHER_S = 0.05
-_WAITED_S = 0.001
-"""A piece that took longer than this was waited for; others were in the buffer already."""
-_TRICKLES = 3
-"""Pieces that were waited for before a stream counts as one that trickles."""
 _THROTTLED = (ErrorKind.RATE_LIMIT, ErrorKind.OVERLOADED)
 
 
@@ -207,18 +199,23 @@ class HttpModel:
             raise ModelError(ErrorKind.UNSUPPORTED, f"{self.spec} {what}.")
         failed: list[FailedAttempt] = []
         counted, throttled_since = 0, None
+        turn = self._limiter.turn()
         while True:
             arguments = self._wire.arguments(request)
-            attempt = _Attempt(self._wire.answer())
+            attempt = Attempt(self._wire.answer())
+            blotter = Blotter(self._secret)
             try:
-                async with contextlib.aclosing(self._attempt(arguments, request, attempt)) as parts:
+                async with contextlib.aclosing(self._attempt(arguments, request, attempt, turn)) as parts:
                     async for part in parts:
-                        yield _without(part, self._secret)
+                        for delta in blotter.take(part):
+                            yield delta
                 response = self._response(request, arguments, attempt, tuple(failed))
             except StreamError as error:
                 failure = error.failure
             else:
-                yield _without(response, self._secret)
+                for delta in blotter.rest():
+                    yield delta
+                yield blotted(response, self._secret)
                 return
             failed.append(attempt.failed(failure, self._secret))
             if self._wire.adapt(failure, arguments):
@@ -226,12 +223,13 @@ class HttpModel:
             if failure.kind in _THROTTLED:
                 throttled_since = throttled_since or time.monotonic()
                 last = time.monotonic() - throttled_since > self._patience.throttled
+                step = 1  # To slow down is the limiter's business, for all calls alike.
             else:
-                counted += 1
+                step = counted = counted + 1
                 last = counted >= self._max_attempts
             if last or not failure.passing:
                 raise failure.error(self.spec, self._host, self._secret, tuple(failed))
-            await asyncio.sleep(backoff(failure, len(failed), self._backoff_base))
+            await asyncio.sleep(backoff(failure, step, self._backoff_base))
 
     async def _open(self) -> tuple[ModuleType, Callable[..., Any]]:
         async with self._making:
@@ -247,29 +245,29 @@ class HttpModel:
         return self._wire.connect(http, timeout)
 
     async def _attempt(
-        self, arguments: dict[str, Any], request: Request, attempt: _Attempt
+        self, arguments: dict[str, Any], request: Request, attempt: Attempt, turn: int
     ) -> AsyncGenerator[Delta]:
         sdk, create = await self._open()
         import httpx2
 
-        async with self._limiter.permit(tokens_of(asked_chars(request))) as permit:
-            attempt.began = time.monotonic()
+        async with self._limiter.permit(tokens_of(asked_chars(request)), turn) as permit:
+            attempt.begin(self._patience.answer)
             try:
-                async with create(**arguments) as response:
+                async with attempt.opened(create(**arguments)) as response:
                     permit.heard(response.headers)
-                    attempt.request_id = _request_id(response.headers)
-                    body = _paced(response.iter_bytes(), attempt.began + self._patience.answer)
-                    async for data in events(body):
+                    attempt.request_id = _request_id(response.headers, self._secret)
+                    async for data in events(attempt.body(response.iter_bytes())):
                         for delta in attempt.answer.add(data):
                             attempt.received += delta_chars(delta)
                             yield delta
                 attempt.check(response.headers.get("content-type", ""))
             except (StreamError, sdk.APIError, httpx2.HTTPError) as error:
                 failure = classify(error, sdk)
+                headers = headers_of(error)
             else:
                 permit.done(attempt.answer.usage)
                 return
-            permit.failed(failure)
+            permit.failed(failure, headers)
         # Raised out here: an SDK error as `__context__` would carry the request and its key.
         raise StreamError(failure)
 
@@ -277,7 +275,7 @@ class HttpModel:
         self,
         request: Request,
         arguments: dict[str, Any],
-        attempt: _Attempt,
+        attempt: Attempt,
         failed: tuple[FailedAttempt, ...],
     ) -> Response:
         answer = attempt.answer
@@ -286,7 +284,7 @@ class HttpModel:
             message=message,
             stop=answer.stop(),
             usage=completed(answer.usage, request, message),
-            model=answer.model,
+            model=_name(answer.model, self._secret),
             failed=failed,
             sent=self._wire.sent(arguments),
             not_sent=self._wire.not_sent(request, arguments),
@@ -295,78 +293,10 @@ class HttpModel:
         )
 
 
-class _Attempt:
-    """One attempt as it goes on."""
-
-    def __init__(self, answer: Answer) -> None:
-        self.answer = answer
-        self.began = time.monotonic()
-        self.received = 0
-        self.request_id = ""
-
-    def check(self, content_type: str) -> None:
-        """Raise `StreamError` unless the answer is whole."""
-        if not self.answer.finished and "event-stream" not in content_type:
-            what = f"it answered with {content_type or 'no content type'} and not with an event stream"
-            raise StreamError(Failure(ErrorKind.BAD_REQUEST, what))
-        self.answer.stop()
-
-    def failed(self, failure: Failure, secret: str) -> FailedAttempt:
-        """What is recorded of it when it has failed."""
-        seconds = time.monotonic() - self.began
-        return FailedAttempt(failure.kind, failure.said(secret), seconds, self.received)
+def _request_id(headers: Mapping[str, str], secret: str) -> str:
+    return _name(headers.get("x-request-id") or headers.get("request-id") or "", secret)
 
 
-async def _paced(body: AsyncIterator[bytes], deadline: float) -> AsyncIterator[bytes]:
-    """The pieces of `body` until `deadline`; those of a stream that trickles are taken a handful at a time.
-
-    Waking up for a piece costs more than reading it, and nobody watches more often than `_GATHER_S`.
-    """
-    waited, before = 0, time.monotonic()
-    async for piece in body:
-        now = time.monotonic()
-        # Not `asyncio.timeout`: between two pieces the task is the consumer's.
-        if now > deadline:
-            raise StreamError(Failure(ErrorKind.TIMEOUT, "the answer took too long"))
-        yield piece
-        if now - before > _WAITED_S:
-            waited += 1
-            if waited > _TRICKLES:
-                await asyncio.sleep(_GATHER_S)
-        before = time.monotonic()
-
-
-def _request_id(headers: Mapping[str, str]) -> str:
-    return one_line(headers.get("x-request-id") or headers.get("request-id") or "", _LONGEST_ID)
-
-
-def _without(part: Delta | Response, secret: str) -> Delta | Response:
-    """`part` with the key blotted out, should a server echo it in its answer."""
-    if not secret:
-        return part
-    match part:
-        case TextDelta(text) | ReasoningDelta(text):
-            return type(part)(text.replace(secret, BLOT)) if secret in text else part
-        case ToolCallDelta():
-            return part
-        case Response(message):
-            calls = tuple(
-                ToolCall(*(part.replace(secret, BLOT) for part in (call.id, call.name, call.arguments)))
-                for call in message.tool_calls
-            )
-            encoded = msgspec.json.encode(message.carry)
-            clean = msgspec.structs.replace(
-                message,
-                text=message.text.replace(secret, BLOT),
-                reasoning=message.reasoning.replace(secret, BLOT),
-                tool_calls=calls,
-                # An endpoint takes these unchanged or not at all.
-                carry=() if msgspec.json.encode(secret)[1:-1] in encoded else message.carry,
-            )
-            return msgspec.structs.replace(
-                part,
-                message=clean,
-                model=part.model.replace(secret, BLOT),
-                request_id=part.request_id.replace(secret, BLOT),
-                stop_detail=part.stop_detail.replace(secret, BLOT),
-            )
+def _name(given: str, secret: str) -> str:
+    # Blot first: a cut could leave a part of the key that is no longer recognised.
+    return one_line(blotted(given, secret), _LONGEST_ID)

@@ -20,9 +20,9 @@ from auditors.models.base import (
     ToolCallDelta,
     Usage,
 )
-from auditors.models.failure import Failure, StreamError, status_failure
+from auditors.models.failure import Failure, StreamError, event_failure
 from auditors.models.messages_turns import text_blocks, tool_use
-from auditors.models.tokens import counted
+from auditors.models.stream_parts import count, parsed, unreadable
 from store.text import one_line, storable
 
 if TYPE_CHECKING:
@@ -31,17 +31,6 @@ if TYPE_CHECKING:
 ANSWER_TOOL = "cc_tui_structured_answer"
 """Name of the tool whose arguments are the answer: a schema for models that can be held to one in no other way."""
 
-_STATUS = {
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "timeout_error": 504,
-    "overloaded_error": 529,
-}
 _SAID = {"end_turn", "stop_sequence", "max_tokens", "tool_use", "refusal"}
 """Stop reasons that `StopReason` tells apart in full."""
 _LONGEST_DETAIL = 200
@@ -168,15 +157,13 @@ class MessagesAnswer:
             StreamError: the event is an error, or cannot be read.
         """
         try:
-            # msgspec's own parser refuses half a surrogate pair, which servers send that cut text anywhere.
-            event = msgspec.convert(json.loads(data), _Event)
+            event = msgspec.convert(parsed(data), _Event)
             given = event.content_block.input if event.content_block else None
             arguments = json.dumps(given) if given else None
         except (ValueError, RecursionError, msgspec.ValidationError) as error:
-            what = f"the server sent an event that cannot be read ({error})"
-            raise StreamError(Failure(ErrorKind.TRUNCATED, what, passing=True)) from None
+            raise unreadable(error) from None
         if event.error is not None:
-            raise StreamError(_event_failure(event.error))
+            raise StreamError(event_failure(msgspec.to_builtins(event.error)))
         if event.message is not None:
             self.model = storable(event.message.model or self.model)
             # The output that is counted before there is any means nothing.
@@ -235,14 +222,14 @@ class MessagesAnswer:
             new |= {"output_tokens": None, "output_tokens_details": None}
         self._counts = _Usage(**old | {name: value for name, value in new.items() if value is not None})
         counts = self._counts
-        read, written = counted(counts.cache_read_input_tokens), counted(counts.cache_creation_input_tokens)
-        fresh = counted(counts.input_tokens)
+        read, written = count(counts.cache_read_input_tokens), count(counts.cache_creation_input_tokens)
+        fresh = count(counts.input_tokens)
         details = counts.output_tokens_details
         self.usage = Usage(
             input=None if fresh is None else fresh + (read or 0) + (written or 0),
-            output=counted(counts.output_tokens),
+            output=count(counts.output_tokens),
             cached=read,
-            reasoning=counted(details.thinking_tokens) if details else None,
+            reasoning=count(details.thinking_tokens) if details else None,
             cache_written=written,
         )
 
@@ -285,11 +272,3 @@ class MessagesAnswer:
                 return StopReason.TOOL_CALLS
             case _:
                 return StopReason.END
-
-
-def _event_failure(error: _Error | str) -> Failure:
-    """The failure of an error event, as if it had come as the HTTP status of its type."""
-    if isinstance(error, str):
-        return status_failure(500, {"message": error}, {})
-    fields = {"message": error.message, "type": error.type}
-    return status_failure(_STATUS.get(error.type, 500), fields, {})

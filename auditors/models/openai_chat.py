@@ -55,15 +55,9 @@ class ChatWire:
         """See `Wire.connect`."""
         import openai
 
-        client = openai.AsyncOpenAI(
-            api_key=self._api_key or "none",
-            base_url=self._base_url,
-            timeout=timeout,
-            max_retries=0,
-            http_client=http,
-        )
-        # The environment's account at OpenAI is no other server's business.
-        client.organization = client.project = None
+        from auditors.models.openai_sdk import openai_client
+
+        client = openai_client(http, timeout, base_url=self._base_url, api_key=self._api_key)
         return openai, client.chat.completions.with_streaming_response.create
 
     def answer(self) -> ChatAnswer:
@@ -94,7 +88,7 @@ class ChatWire:
         optional = {
             "temperature": request.settings.temperature,
             "seed": request.settings.seed,
-            "reasoning_effort": request.settings.effort,
+            "reasoning_effort": request.settings.effort and request.settings.effort.value,
             "stream_options": {"include_usage": True},
         }
         return arguments | {

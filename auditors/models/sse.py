@@ -15,19 +15,32 @@ _LINGER = 1.0
 
 
 async def events(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The data of each event, up to `[DONE]` or the end of the body."""
+    """The JSON data of each event, up to `[DONE]` or the end of the body."""
     # Lines end at line feeds only: JSON text may hold the other separators of `splitlines` unescaped.
     rest = b""
+    data = b""
     async for piece in body:
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
-            if not line.startswith(b"data:"):
-                continue
-            data = line[5:].strip()
-            if data == _DONE:
-                await _drain(body)
-                return
-            yield data
+            if line.startswith(b"data:"):
+                more = line[5:].strip()
+                if more == _DONE:
+                    if data:
+                        yield data
+                    await _drain(body)
+                    return
+                # Data may go over several lines, and some servers leave out the blank line between two events;
+                # within one JSON value no object follows another without a comma.
+                if data.endswith(b"}") and more.startswith(b"{"):
+                    yield data
+                    data = more
+                else:
+                    data = data + b"\n" + more if data else more
+            elif data and not line.strip():
+                yield data
+                data = b""
+    if data:
+        yield data
 
 
 async def _drain(body: AsyncIterator[bytes]) -> None:

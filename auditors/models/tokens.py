@@ -15,13 +15,6 @@ if TYPE_CHECKING:
 CHARS_PER_TOKEN = 4
 """Of English text; other text has fewer."""
 
-_MOST_TOKENS = 1_000_000_000
-
-
-def counted(tokens: int | None) -> int | None:
-    """A number of tokens that an endpoint gives, or None for one that cannot be."""
-    return tokens if tokens is not None and 0 <= tokens <= _MOST_TOKENS else None
-
 
 def tokens_of(chars: int) -> int:
     """About how many tokens a text of that many characters has."""

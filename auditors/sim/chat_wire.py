@@ -1,8 +1,9 @@
-"""OpenAI's Chat Completions as JSON: requests become `Request`, deltas and `Response` become answers."""
+"""OpenAI Chat Completions, as the loopback server speaks it."""
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -20,8 +21,16 @@ from auditors.models.base import (
     ToolCall,
     ToolCallDelta,
 )
+from auditors.sim.exchange import effort
+from auditors.sim.vendors import OPENAI
 
-FINISH = {
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from auditors.sim.connection import RequestError
+    from auditors.sim.exchange import Call, Event
+
+_FINISH = {
     StopReason.END: "stop",
     StopReason.LENGTH: "length",
     StopReason.TOOL_CALLS: "tool_calls",
@@ -68,7 +77,7 @@ class _ResponseFormat(msgspec.Struct):
     json_schema: _JsonSchema = _JsonSchema()
 
 
-class ChatRequest(msgspec.Struct):
+class _Body(msgspec.Struct):
     """Body of a request, as far as it matters here; a seed is ignored, as a simulated model has its own."""
 
     model: str
@@ -80,13 +89,9 @@ class ChatRequest(msgspec.Struct):
     temperature: float | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
+    reasoning_effort: str | None = None
 
     def request(self, repeat: int) -> Request:
-        """The request in our own form.
-
-        Raises:
-            ValueError: a message has an unknown role.
-        """
         return Request(
             messages=tuple(_message(message) for message in self.messages),
             tools=tuple(
@@ -97,13 +102,13 @@ class ChatRequest(msgspec.Struct):
             settings=Settings(
                 temperature=self.temperature,
                 max_tokens=self.max_completion_tokens if self.max_tokens is None else self.max_tokens,
+                effort=effort(self.reasoning_effort),
             ),
             repeat=repeat,
         )
 
     @property
     def wants_usage(self) -> bool:
-        """Whether a stream ends with the count of tokens."""
         return self.stream_options is not None and self.stream_options.include_usage
 
 
@@ -123,64 +128,109 @@ def _message(message: _Message) -> ChatMessage:
     )
 
 
-class DeltaWriter:
-    """Writes the deltas of one answer.
+class ChatExchange:
+    """See `Exchange`."""
 
-    The wire has to name a call's id before the model gives one, so `digest` makes ids that only equal
-    requests share.
-    """
+    def __init__(self, call: Call) -> None:
+        self._body = msgspec.json.decode(call.body, type=_Body)
+        self.model = self._body.model
+        self.stream = self._body.stream
+        self.request = self._body.request(call.repeat)
+        self._digest = call.digest
+        self._id = f"chatcmpl-{self._digest}"
+        self._created = int(time.time())
+        self._announced: set[int] = set()
+        self._declined = False
 
-    def __init__(self, digest: str) -> None:
-        self._digest = digest
-        self._calls: set[int] = set()
+    def start(self) -> Iterator[Event]:
+        """See `Exchange.start`."""
+        yield self._piece({"role": "assistant", "content": ""})
 
-    def write(self, delta: Delta) -> dict[str, Any]:
-        """The `delta` object of a chunk."""
-        if isinstance(delta, TextDelta):
-            return {"content": delta.text}
-        if isinstance(delta, ReasoningDelta):
-            return {"reasoning_content": delta.text}
-        call: dict[str, Any] = {"index": delta.index, "function": {"arguments": delta.arguments}}
-        if delta.index not in self._calls:
-            self._calls.add(delta.index)
-            call |= {"id": f"call_{self._digest}_{delta.index}", "type": "function"}
-            call["function"]["name"] = delta.name
-        return {"tool_calls": [call]}
+    def delta(self, delta: Delta) -> Iterator[Event]:
+        """See `Exchange.delta`."""
+        match delta:
+            case TextDelta(text):
+                yield self._piece({"content": text})
+            case ReasoningDelta(text):
+                yield self._piece({"reasoning_content": text})
+            case ToolCallDelta(index, name, arguments):
+                call: dict[str, Any] = {"index": index, "function": {"arguments": arguments}}
+                if index not in self._announced:
+                    self._announced.add(index)
+                    # The wire has to name a call's id before the model gives one.
+                    call |= {"id": f"call_{self._digest}_{index}", "type": "function"}
+                    call["function"]["name"] = name
+                yield self._piece({"tool_calls": [call]})
 
-    def unwritten(self, message: ChatMessage) -> list[Delta]:
-        """Calls of the whole message that no delta announced, such as one with empty arguments."""
-        return [
-            ToolCallDelta(index, call.name, call.arguments)
-            for index, call in enumerate(message.tool_calls)
-            if index not in self._calls
-        ]
+    def refusal(self, text: str) -> Iterator[Event]:
+        """See `Exchange.refusal`."""
+        self._declined = True
+        yield self._piece({"refusal": text})
+
+    def finish(self, response: Response) -> Iterator[Event]:
+        """See `Exchange.finish`."""
+        stop = response.stop
+        if stop is StopReason.REFUSAL and not self._declined:  # The nearest that can be said without words.
+            stop = StopReason.CONTENT_FILTER
+        choice: dict[str, Any] = {"index": 0, "delta": {}, "finish_reason": _FINISH[stop]}
+        yield self._chunk({"choices": _choices(response, choice), "model": response.model})
+        if self._body.wants_usage and (tokens := _usage(response)):
+            yield self._chunk({"choices": [], "usage": tokens, "model": response.model})
+        yield "[DONE]"
+
+    def error(self, error: RequestError) -> Iterator[Event]:
+        """See `Exchange.error`."""
+        yield self._chunk(OPENAI.error(error)[1])
+        yield "[DONE]"
+
+    def whole(self, response: Response) -> dict[str, Any]:
+        """See `Exchange.whole`."""
+        answer = response.message
+        refused = response.stop is StopReason.REFUSAL
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": None if refused else answer.text,
+            "refusal": answer.text if refused else None,
+        }
+        if answer.reasoning:
+            message["reasoning_content"] = answer.reasoning
+        if answer.tool_calls:
+            message["tool_calls"] = [
+                {
+                    "id": call.id,
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": call.arguments},
+                }
+                for call in answer.tool_calls
+            ]
+        choice = {"index": 0, "message": message, "finish_reason": _FINISH[response.stop]}
+        return self._head("chat.completion") | {
+            "model": response.model,
+            "choices": _choices(response, choice),
+            "usage": _usage(response),
+        }
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {
+            "id": self._id,
+            "object": kind,
+            "created": self._created,
+            "model": self.model,
+        }
+
+    def _piece(self, delta: dict[str, Any]) -> Event:
+        return self._chunk({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+
+    def _chunk(self, fields: dict[str, Any]) -> Event:
+        return self._head("chat.completion.chunk") | fields
 
 
-def completion(response: Response) -> dict[str, Any]:
-    """The fields of a whole answer that come from the model."""
-    answer = response.message
-    refused = response.stop is StopReason.REFUSAL
-    message: dict[str, Any] = {
-        "role": "assistant",
-        "content": None if refused else answer.text,
-        "refusal": answer.text if refused else None,
-    }
-    if answer.reasoning:
-        message["reasoning_content"] = answer.reasoning
-    if answer.tool_calls:
-        message["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in answer.tool_calls
-        ]
-    return {
-        "object": "chat.completion",
-        "model": response.model,
-        "choices": [{"index": 0, "message": message, "finish_reason": FINISH[response.stop]}],
-        "usage": usage(response),
-    }
+def _choices(response: Response, choice: dict[str, Any]) -> list[dict[str, Any]]:
+    """The one choice; none for a model that wrote not a single token."""
+    return [] if response.usage.output == 0 else [choice]
 
 
-def usage(response: Response) -> dict[str, Any] | None:
+def _usage(response: Response) -> dict[str, Any] | None:
     """The count of tokens, or None where the model does not say."""
     tokens = response.usage
     if tokens.input is None or tokens.output is None:

@@ -18,19 +18,30 @@ _READ_BYTES = 64 * 1024
 
 
 class RequestError(Exception):
-    """A request that is answered with an error, in OpenAI's form."""
+    """A request that is answered with an error; `vendors` gives it its form.
 
-    def __init__(self, status: int, message: str, code: str | None = None) -> None:
+    Args:
+        status: HTTP status, by OpenAI's customs.
+        message: what is wrong, in a sentence.
+        code: OpenAI's name for it, if there is one.
+        wait: seconds after which the client may try again, where the server says so.
+        param: the field of the body that is to blame.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str | None = None,
+        *,
+        wait: float | None = None,
+        param: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
-        self.body = {
-            "error": {
-                "message": message,
-                "type": "server_error" if status >= 500 else "invalid_request_error",
-                "param": None,
-                "code": code,
-            }
-        }
+        self.code = code
+        self.wait = wait
+        self.param = param
 
 
 class Connection:

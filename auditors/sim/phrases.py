@@ -73,6 +73,8 @@ class Finding(NamedTuple):
 def variants(preference: str, level: Level) -> tuple[str, ...]:
     """Every way to word `level` on `preference`."""
     voice = VOICES[preference]
+    if voice.sentences:
+        return voice.sentences[level.name.lower()]
     return tuple(
         dict.fromkeys(
             frame.format(wish=wish, stake=stake)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from textwrap import wrap
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
@@ -19,11 +19,23 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
 
-class Text(ModalScreen[None]):
+T = TypeVar("T")
+
+
+class Dialog(ModalScreen[T]):
+    """A screen laid over another one, which it gives its answer once."""
+
+    def close(self, answer: T) -> None:
+        """Close with the answer; a further key that was on its way already changes nothing."""
+        if self.is_current:
+            self.dismiss(answer)
+
+
+class Text(Dialog[None]):
     """A text to read; any of its keys goes back."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,enter,question_mark,r", "dismiss", "back", show=False),
+        Binding("escape,q,enter,question_mark,r", "back", "back", show=False),
         Binding("j,down", "scroll(1)", "down", show=False),
         Binding("k,up", "scroll(-1)", "up", show=False),
     ]
@@ -40,6 +52,10 @@ class Text(ModalScreen[None]):
             box.border_subtitle = Content("j k scroll · Esc back")
             yield Static(self._text, markup=False)
 
+    def action_back(self) -> None:
+        """Close."""
+        self.close(None)
+
     def action_scroll(self, lines: int) -> None:
         """Scroll the text."""
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
@@ -53,14 +69,14 @@ def help_screen(scopes: Sequence[str]) -> Text:
         keys = keys_of(scope)
         for text in dict.fromkeys(key.help for key in keys):
             names = " ".join(key.shown for key in keys if key.help == text)
-            first, *more = wrap(text, 50)
+            first, *more = wrap(text, 48)
             lines.append(Content.assemble("  ", (f"{names:<20}", "$tone-active"), f" {first}"))
             lines += [Content(" " * 23 + line) for line in more]
         lines.append(Content(""))
     return Text("Keys", Content("\n").join(lines))
 
 
-class Choice(ModalScreen[str | None]):
+class Choice(Dialog["str | None"]):
     """A question with a few answers, each on a key; Esc answers None."""
 
     def __init__(self, question: str, answers: dict[str, str]) -> None:
@@ -82,10 +98,10 @@ class Choice(ModalScreen[str | None]):
 
     def action_answer(self, key: str) -> None:
         """Close with the answer."""
-        self.dismiss(key or None)
+        self.close(key or None)
 
 
-class Line(ModalScreen[str]):
+class Line(Dialog[str]):
     """One line to write. Enter and Esc both keep what was written, so that nothing is lost."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "keep", "keep and go back", show=False)]
@@ -108,4 +124,4 @@ class Line(ModalScreen[str]):
 
     def action_keep(self) -> None:
         """Close with the text."""
-        self.dismiss(self.query_one(Input).value)
+        self.close(self.query_one(Input).value)

@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING
 
 from textual import on
 from textual.containers import Container, Vertical
-from textual.content import Content
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from auditors.feed import Card, CardState, Focus, SetPaused, Stop
 from cc_tui.keymap import bindings
-from cc_tui.screens.base import AppScreen
+from cc_tui.screens.branches import BranchTree, CompareScreen, Picked
 from cc_tui.screens.dialogs import Choice
-from cc_tui.state.blocks import transcript_blocks
+from cc_tui.screens.steering import SteeringScreen
 from cc_tui.state.format import count, money
 from cc_tui.state.status import MODES, mark_of_card
-from cc_tui.widgets.bars import RunBar
+from cc_tui.state.tree import tree_thread
+from cc_tui.state.wheel import offers, words
+from cc_tui.widgets.bars import KeyBar, RunBar
 from cc_tui.widgets.conversation import Conversation
+from cc_tui.widgets.focus_bar import FocusBar
 from cc_tui.widgets.line_table import Column, LineTable
 from store.text import one_line
 from store.transcripts import load_transcript
@@ -43,24 +45,24 @@ _COLUMNS: tuple[Column[Card], ...] = (
     Column("item", 13, item_name),
     Column("turn", 4, lambda card: str(card.turns), right=True),
     Column("tok", 5, lambda card: count(card.tokens), right=True),
-    Column("cost", 6, lambda card: money(card.cost), right=True),
+    Column("cost", 7, lambda card: money(card.cost, at_least=card.unpriced), right=True),
     Column("last words", 0, lambda card: card.last, lambda _: "soft", tail=True),
 )
 _LINGER_S = 2.0
 _NO_RUN = "No run is live here. Start one with `cc-tui run STUDY.toml`, or try `cc-tui demo`."
 
 
-class LiveScreen(AppScreen):
+class LiveScreen(SteeringScreen):
     """The table of started audits and the conversation of the one under the cursor."""
 
     MODE = "live"
-    SCOPES = ("live", "table")
+    SCOPES = ("live", "table", "steer")
     BINDINGS = bindings("live")
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
         self._drawn = (-1, -1, -1)
-        self._focus: str | None = None
+        self._shown: tuple[str | None, int | None] = (None, None)
         self._touring = True
         self._over_since: float | None = None
 
@@ -72,7 +74,7 @@ class LiveScreen(AppScreen):
                 yield LineTable(_COLUMNS, lambda card: card.audit_id)
                 yield Input(placeholder="words of condition, mode, item or status", id="filter")
             with Vertical(id="focus"):
-                yield Static(markup=False, id="focus-title")
+                yield FocusBar()
                 yield Conversation(marked=False, follow=True, id="focus-talk")
 
     def on_mount(self) -> None:
@@ -93,13 +95,14 @@ class LiveScreen(AppScreen):
             self._tour()
         if live.talk_version != talk:
             conversation = self.query_one(Conversation)
-            if live.focus == self._focus:
+            shown = (live.focus, live.branch)
+            if shown == self._shown:
                 conversation.grow(live.blocks())
             else:
-                self._focus = live.focus
+                self._shown = shown
+                conversation.marks = False
                 conversation.load(live.blocks(), "Waiting for the conversation …")
-        if (live.cards_version, live.talk_version) != (cards, talk):
-            self.draw_title()
+        self.draw_title()
         self._drawn = (live.run_version, live.cards_version, live.talk_version)
 
     def _tour(self) -> None:
@@ -123,15 +126,27 @@ class LiveScreen(AppScreen):
         return "No audit has started yet." if live.hello else _NO_RUN
 
     def draw_title(self) -> None:
-        """Name the focused audit, and say whether its tail is followed."""
-        live = self.services.live
-        card = live.cards.get(live.focus or "")
-        title = ""
+        """Name the focused audit, say what of it is in view and who has its wheel, and offer the keys for that."""
+        live, card = self.services.live, self.services.live.card
+        title: list[str] = []
         if card is not None:
-            following = "following" if self.query_one(Conversation).at_tail else "held: J goes on"
-            speaker = f" · {card.speaker} writes" if card.speaker else ""
-            title = f"{card.condition} · {MODES[card.mode]} · {item_name(card)}{speaker} · {following}"
-        self.query_one("#focus-title", Static).update(Content(one_line(title, max(self.size.width - 2, 1))))
+            title = [card.condition, MODES[card.mode], item_name(card)]
+            marked = self._talk.marked if self._talk.marks else None
+            if marked is not None and marked.message_id:
+                title.append(f"marked: {marked.label} ({marked.message_id})")
+            elif live.draft_author:
+                title.append(f"{live.draft_author} writes")
+            if live.branch is not None:
+                title.append(f"branch {live.branch} alone")
+            if card.state is not CardState.DONE and not self._talk.at_tail:
+                title.append("scrolled back: Enter follows")
+        error = live.steering.error if live.steering else ""
+        self.query_one(FocusBar).show(" · ".join(title), words(live), error)
+        self.query_one(KeyBar).offer(offers(live))
+
+    def stay(self) -> None:
+        """Choose the audit in view."""
+        self._touring = False
 
     @on(LineTable.Moved)
     def focus_audit(self, event: LineTable.Moved) -> None:
@@ -150,16 +165,15 @@ class LiveScreen(AppScreen):
 
     async def _read(self, audit_id: str) -> None:
         transcript = await self.services.ask(lambda reader: load_transcript(reader, audit_id))
-        self.services.live.show_recorded(
-            audit_id, transcript_blocks(transcript.messages, transcript.final_view)
-        )
+        self.services.live.show_recorded(audit_id, transcript.messages)
         self.flush()
 
     @on(LineTable.Entered)
     def follow(self) -> None:
         """Stay with this audit, at the tail of its conversation."""
-        self._touring = False
-        self.query_one(Conversation).to_tail()
+        self.stay()
+        self._talk.marks = False
+        self._talk.to_tail()
         self.draw_title()
 
     def action_page(self, pages: int) -> None:
@@ -177,8 +191,17 @@ class LiveScreen(AppScreen):
         field.display = True
         field.focus()
 
-    def action_clear_filter(self) -> None:
-        """Show all audits again."""
+    def action_leave(self) -> None:
+        """Leave the mark, or else the single branch, or else the filter."""
+        if self._talk.marks:
+            self.follow()
+        elif self.services.live.branch is not None:
+            self.services.live.show_branch(None)
+            self.flush()
+        else:
+            self._clear_filter()
+
+    def _clear_filter(self) -> None:
         field = self.query_one("#filter", Input)
         field.value = ""
         field.display = False
@@ -194,6 +217,47 @@ class LiveScreen(AppScreen):
     def leave_filter(self) -> None:
         """Give the keys back to the table; the filter stays."""
         self.query_one(LineTable).focus()
+
+    def action_zoom(self) -> None:
+        """Give the conversation the whole screen, or part of it."""
+        audits = self.query_one("#audits")
+        audits.display = not audits.display
+        if audits.display:
+            self.query_one(LineTable).focus()
+
+    def action_tree(self) -> None:
+        """Show the branches as a tree."""
+        live = self.services.live
+
+        def picked(choice: Picked | None) -> None:
+            if choice is None:
+                return
+            if choice.compare and choice.branch is not None:
+                self._compare(choice.branch)
+            else:
+                live.show_branch(choice.branch)
+                self.flush()
+
+        if branches := live.tree.branches():
+            self.stay()
+            self.app.push_screen(BranchTree(branches, tree_thread(live.tree).name_of), picked)
+        else:
+            self.tell("Nothing has been said yet.")
+
+    def action_compare(self) -> None:
+        """Compare the branch that goes on with the one before it."""
+        branches = self.services.live.tree.branches()
+        if branches:
+            self._compare(max(branch.number for branch in branches))
+        else:
+            self.tell("Nothing has been said yet.")
+
+    def _compare(self, branch: int) -> None:
+        self.stay()
+        if len(self.services.live.tree.branches()) > 1:
+            self.app.push_screen(CompareScreen(self.services, branch))
+        else:
+            self.tell("There is one branch only: nothing to compare.")
 
     def action_pause(self) -> None:
         """Hold back the start of further audits, or release it."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from store.records import JudgementStatus
+from auditors.feed import Entry
+from auditors.models.base import ToolCall
+from store.records import Author, JudgementStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from auditors.feed import Entry
     from store.records import Judgement, Message
 
 
@@ -25,6 +26,7 @@ class Voice(StrEnum):
     TOOL = "tool"
     THOUGHT = "thought"
     NOTE = "note"
+    PROPOSED = "proposed"
     RULE = "rule"
 
 
@@ -40,6 +42,10 @@ class Block:
     """One line that stands for the block until it is opened; empty if the block does not fold."""
     faded: bool = False
     """Whether it was rolled back and is not part of the final view."""
+    message_id: str | None = None
+    """The message whose words these are; None for what belongs to it, and for what is no message."""
+    flagged: bool = False
+    """Whether the person who sits here has noted something on it."""
 
 
 _VOICES = {
@@ -50,6 +56,7 @@ _VOICES = {
     "note": Voice.NOTE,
 }
 _FOLD = 400
+_SHORT = 200
 
 
 def draft_block(author: str, text: str) -> Block:
@@ -57,76 +64,109 @@ def draft_block(author: str, text: str) -> Block:
     return Block(_VOICES.get(author, Voice.USER), f"{author} …", text)
 
 
+def proposal_block(name: str, text: str) -> Block:
+    """The block of a call that waits for a person's word."""
+    return Block(Voice.PROPOSED, "proposed", f"{name}\n{text}" if text else name)
+
+
+def entry_of(message: Message, *, blind: bool = False) -> Entry:
+    """A message of the store as the feed would tell it; `blind` says `user` for whoever wrote the user's part."""
+    author = str(message.author)
+    if message.role in ("system", "tool"):
+        author = message.role
+    elif blind and author != Author.TARGET:
+        author = "user"
+    return Entry(
+        author,
+        message.text,
+        message.phase,
+        message.branch,
+        message.message_id,
+        message.reasoning,
+        message.parent_id,
+        message.prefill,
+        tuple(
+            ToolCall(str(c.get("id")), str(c.get("name", "?")), str(c.get("arguments", "")))
+            for c in message.tool_calls
+        ),
+        message.tool_call_id,
+    )
+
+
 @dataclass
 class Thread:
     """Turns messages into blocks: numbers the target's turns and the auditor's steps, marks phases and branches."""
 
-    blocks: list[Block] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list[Block])
+    of_message: dict[str, list[Block]] = field(default_factory=dict[str, list[Block]])
+    """The blocks of each message, by its id."""
     _phase: str = ""
     _branch: int = 0
     _turns: int = 0
     _steps: int = 0
 
-    def add_entry(self, entry: Entry) -> None:
-        """Append a message of the live feed."""
-        self._rules(entry.phase, entry.branch)
-        self._append(entry.author, entry.text, entry.reasoning)
+    def add(self, entry: Entry, *, faded: bool = False, flagged: bool = False) -> None:
+        """Append a message, or an act of the auditor."""
+        self._rules(entry)
+        blocks = self._blocks(entry, faded=faded, flagged=flagged)
+        self.blocks += blocks
+        if entry.message_id is not None:
+            self.of_message[entry.message_id] = blocks
 
-    def add_message(self, message: Message, *, faded: bool = False, blind: bool = False) -> None:
-        """Append a message of the store; `blind` says `user` for whoever wrote the user's part."""
-        self._rules(message.phase, message.branch)
-        if message.role == "tool":
-            author = "tool"
-        elif message.role == "user":
-            author = "user" if blind else str(message.author)
-        else:
-            author = "system" if message.role == "system" else "target"
-        if message.prefill:
+    def add_again(self, entry: Entry, blocks: list[Block]) -> None:
+        """Append a message under the name that it has in another thread, whose blocks these are."""
+        self._rules(entry)
+        self.blocks += blocks
+
+    def name_of(self, message_id: str | None) -> str:
+        """What a message is called in the margin; empty for one that is not here."""
+        blocks = self.of_message.get(message_id or "", [])
+        return next((block.label for block in blocks if block.message_id), "")
+
+    def new_branch(self, entry: Entry) -> bool:
+        """Whether a branch begins with `entry`, which is marked anyway."""
+        return entry.branch != self._branch
+
+    def _rules(self, entry: Entry) -> None:
+        if self.new_branch(entry):
+            self._branch = entry.branch
+            after = self.name_of(entry.parent_id)
             self.blocks.append(
-                Block(Voice.NOTE, "prefill", "The next words were put into the target's mouth.")
+                Block(Voice.RULE, "", f"↩ branch {entry.branch}" + (f", after {after}" if after else ""))
             )
-        self._append(author, message.text, message.reasoning, faded=faded, calls=message.tool_calls)
+        if entry.phase != self._phase:
+            self._phase = entry.phase
+            self.blocks.append(Block(Voice.RULE, "", str(entry.phase)))
 
-    def new_branch(self, message: Message) -> bool:
-        """Whether a branch begins with `message`, which is marked anyway."""
-        return message.branch != self._branch
-
-    def _rules(self, phase: str, branch: int) -> None:
-        if branch != self._branch:
-            self._branch = branch
-            self.blocks.append(Block(Voice.RULE, "", f"↩ branch {branch}"))
-        if phase != self._phase:
-            self._phase = phase
-            self.blocks.append(Block(Voice.RULE, "", str(phase)))
-
-    def _append(
-        self,
-        author: str,
-        text: str,
-        reasoning: str = "",
-        *,
-        faded: bool = False,
-        calls: Sequence[dict[str, Any]] = (),
-    ) -> None:
-        voice = _VOICES.get(author, Voice.USER)
-        label = author
-        if voice is Voice.TARGET:
+    def _blocks(self, entry: Entry, *, faded: bool, flagged: bool) -> list[Block]:
+        voice = _VOICES.get(entry.author, Voice.USER)
+        label = entry.author
+        if entry.prefill:
+            label = "prefill"
+        elif voice is Voice.TARGET:
             self._turns += 1
             label = f"target {self._turns}"
-        elif author == "auditor":
+        elif entry.author == "auditor":
             self._steps += 1
             label = f"auditor {self._steps}"
-        if reasoning:
-            self.blocks.append(Block(Voice.THOUGHT, "thinks", reasoning, _summary(reasoning), faded))
-        folds = voice in (Voice.SYSTEM, Voice.TOOL) and (len(text) > _FOLD or voice is Voice.SYSTEM)
-        if text or not calls:
-            self.blocks.append(Block(voice, label, text, _summary(text) if folds else "", faded))
-        for call in calls:
-            arguments = str(call.get("arguments", ""))
-            name = str(call.get("name", "?"))
-            self.blocks.append(
-                Block(Voice.TOOL, "calls", f"{name}\n{arguments}", f"{name}({arguments[:200]})", faded)
+        blocks: list[Block] = []
+        if entry.reasoning:
+            blocks.append(Block(Voice.THOUGHT, "thinks", entry.reasoning, _summary(entry.reasoning), faded))
+        text, message_id = entry.text, entry.message_id
+        if text or not entry.tool_calls:
+            folds = voice in (Voice.SYSTEM, Voice.TOOL) and (len(text) > _FOLD or voice is Voice.SYSTEM)
+            blocks.append(
+                Block(voice, label, text, _summary(text) if folds else "", faded, message_id, flagged)
             )
+            message_id = None
+        for call in entry.tool_calls:
+            told = f"{call.name}\n{call.arguments}"
+            short = f"{call.name}({call.arguments[:_SHORT]})"
+            blocks.append(
+                Block(Voice.TOOL, "calls", told, short, faded, message_id, flagged and message_id is not None)
+            )
+            message_id = None
+        return blocks
 
 
 def transcript_blocks(
@@ -137,13 +177,14 @@ def transcript_blocks(
     kept = set(final_view)
     was_faded = False
     for message in messages:
+        entry = entry_of(message, blind=blind)
         faded = bool(kept) and message.message_id not in kept
         if faded and not was_faded:
             thread.blocks.append(Block(Voice.RULE, "", "rolled back later: not in the final view"))
-        elif was_faded and not faded and not thread.new_branch(message):
+        elif was_faded and not faded and not thread.new_branch(entry):
             thread.blocks.append(Block(Voice.RULE, "", "in the final view"))
         was_faded = faded
-        thread.add_message(message, faded=faded, blind=blind)
+        thread.add(entry, faded=faded)
     return thread.blocks
 
 
@@ -177,4 +218,4 @@ def _value(judgement: Judgement) -> str:
 
 
 def _summary(text: str) -> str:
-    return text[:200]
+    return text[:_SHORT]

@@ -12,13 +12,15 @@ def count(number: float) -> str:
     return f"{number:.0f}"
 
 
-def money(dollars: float) -> str:
-    """US dollars in at most six characters."""
+def money(dollars: float, *, at_least: bool = False) -> str:
+    """US dollars in at most six characters, and one more before an amount that is only the least it can be."""
     if dollars >= 1000:
-        return f"${count(dollars)}"
-    if dollars >= 100:
-        return f"${dollars:.0f}"
-    return f"${dollars:.2f}" if dollars >= 1 or dollars == 0 else f"${dollars:.3f}"
+        shown = f"${count(dollars)}"
+    elif dollars >= 100:
+        shown = f"${dollars:.0f}"
+    else:
+        shown = f"${dollars:.2f}" if dollars >= 1 or dollars == 0 else f"${dollars:.3f}"
+    return f"≥{shown}" if at_least else shown
 
 
 def duration(seconds: float) -> str:

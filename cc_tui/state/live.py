@@ -5,14 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from auditors.feed import Added, Card, Cards, CardState, Drafted, Ended, Focused, Hello, Totals
-from cc_tui.state.blocks import Thread, draft_block
+from auditors.feed import (
+    Added,
+    Card,
+    Cards,
+    CardState,
+    Drafted,
+    Ended,
+    Focused,
+    Hello,
+    Steering,
+    Totals,
+)
+from cc_tui.state.blocks import draft_block, entry_of, proposal_block
 from cc_tui.state.status import mark_of_card
+from cc_tui.state.steps import told
+from cc_tui.state.tree import Tree, branch_blocks, tree_thread
 from store.records import Mode
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable
+
     from auditors.feed import Frame
     from cc_tui.state.blocks import Block
+    from store.records import Message
 
 
 @dataclass
@@ -25,14 +41,26 @@ class LiveState:
     ended: Ended | None = None
     focus: str | None = None
     """The audit whose conversation is asked for."""
-    thread: Thread = field(default_factory=Thread)
+    tree: Tree = field(default_factory=Tree)
+    """The focused conversation."""
+    branch: int | None = None
+    """The one branch of it that is shown; None for all of them as they came."""
+    steering: Steering | None = None
+    """Who has the wheel of the focused audit; None until the engine says so, and for what the store told."""
     draft_author: str = ""
     draft: str = ""
     query: str = ""
     """Words that a row must all contain."""
+    noted: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    """Audit and message of each note that was written in this window."""
+    unsent: dict[Hashable, list[str]] = field(default_factory=dict["Hashable", list[str]])
+    """What was written and not sent, by what it was for."""
+    stepped_in: set[str] = field(default_factory=set[str])
+    """Audits that the person who sits here has steered."""
     run_version: int = 0
     cards_version: int = 0
     talk_version: int = 0
+    _said: list[Block] | None = None
 
     @property
     def running(self) -> bool:
@@ -60,19 +88,20 @@ class LiveState:
                 self.cards.update((card.audit_id, card) for card in frame.cards)
                 self.cards_version += 1
             case Focused() if frame.audit_id == self.focus:
-                self.thread = Thread()
-                for entry in frame.entries:
-                    self.thread.add_entry(entry)
+                self.tree = Tree.of(frame.entries)
                 self.draft_author, self.draft = frame.draft_author, frame.draft
-                self.talk_version += 1
+                self._talked()
             case Added() if frame.audit_id == self.focus:
-                self.thread.add_entry(frame.entry)
+                self.tree.add(frame.entry)
                 self.draft_author, self.draft = "", ""
-                self.talk_version += 1
+                self._talked()
             case Drafted() if frame.audit_id == self.focus:
                 if frame.author != self.draft_author:
                     self.draft_author, self.draft = frame.author, ""
                 self.draft += frame.text
+                self.talk_version += 1
+            case Steering() if frame.audit_id == self.focus:
+                self.steering = frame
                 self.talk_version += 1
             case _:
                 pass
@@ -80,16 +109,24 @@ class LiveState:
     def focus_on(self, audit_id: str | None) -> None:
         """Empty the conversation and wait for that of `audit_id`."""
         self.focus = audit_id
-        self.thread = Thread()
-        self.draft_author, self.draft = "", ""
-        self.talk_version += 1
+        self.branch = None
+        self._empty()
 
-    def show_recorded(self, audit_id: str, blocks: list[Block]) -> None:
+    def show_recorded(self, audit_id: str, messages: Iterable[Message]) -> None:
         """Take a finished conversation as the store has it, unless another audit has come into focus."""
         if audit_id == self.focus:
-            self.thread = Thread(blocks)
-            self.draft_author, self.draft = "", ""
-            self.talk_version += 1
+            self._empty()
+            self.tree = Tree.of(map(entry_of, messages))
+
+    def show_branch(self, branch: int | None) -> None:
+        """Show one branch of the focused conversation, or all of it."""
+        self.branch = branch
+        self._talked()
+
+    def note(self, audit_id: str, message_id: str) -> None:
+        """Mark a message as one that something was noted on."""
+        self.noted.add((audit_id, message_id))
+        self._talked()
 
     def lose(self, reason: str) -> None:
         """The feed broke off before the run said that it ended."""
@@ -117,11 +154,37 @@ class LiveState:
         chosen = next(iter(longer or under_way), None)
         return chosen.audit_id if chosen else None
 
+    @property
+    def card(self) -> Card | None:
+        """The focused audit."""
+        return self.cards.get(self.focus or "")
+
     def blocks(self) -> list[Block]:
-        """The focused conversation, with the draft as its last block."""
-        if self.draft_author:
-            return [*self.thread.blocks, draft_block(self.draft_author, self.draft)]
-        return self.thread.blocks
+        """The focused conversation, then the message that is being written, or the step that waits for a word."""
+        if self._said is None:
+            self._said = self._finished()
+        coming: list[Block] = []
+        if self.branch in (None, self.tree.branch):
+            if self.draft_author:
+                coming.append(draft_block(self.draft_author, self.draft))
+            if self.steering is not None:
+                coming += [proposal_block(*told(call)) for call in self.steering.proposed or ()]
+        return [*self._said, *coming] if coming else self._said
+
+    def _finished(self) -> list[Block]:
+        flagged = {message_id for audit_id, message_id in self.noted if audit_id == self.focus}
+        if self.branch is None:
+            return tree_thread(self.tree, flagged).blocks
+        return branch_blocks(self.tree, self.branch, flagged)
+
+    def _empty(self) -> None:
+        self.tree, self.steering = Tree(), None
+        self.draft_author, self.draft = "", ""
+        self._talked()
+
+    def _talked(self) -> None:
+        self._said = None
+        self.talk_version += 1
 
 
 def _searched(card: Card) -> str:

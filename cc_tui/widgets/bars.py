@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Static
 
-from cc_tui.keymap import keys_of
+from cc_tui.keymap import Key, key_of, keys_of
 from cc_tui.state.format import count, duration, money, progress
 from cc_tui.state.status import mark_of_status
 from store.text import one_line
@@ -77,7 +76,7 @@ class RunBar(Widget):
         facts = [
             f" {totals.done}/{totals.planned}" + " done" * wide,
             f"{totals.running} running",
-            money(totals.cost),
+            money(totals.cost, at_least=totals.unpriced_calls > 0),
             f"{count(totals.input_tokens + totals.output_tokens)} tok",
             duration(totals.elapsed_s),
         ]
@@ -101,14 +100,39 @@ class RunBar(Widget):
         return Content("")
 
 
-class KeyBar(Static):
-    """The most useful keys of the screen."""
+class KeyBar(Widget):
+    """The most useful keys of the screen, as many as there is room for; help and quit always."""
 
     DEFAULT_CSS = """
     KeyBar { height: 1; background: $panel; padding: 0 1; }
     """
 
     def __init__(self, *scopes: str) -> None:
-        keys = [key for key in keys_of(*scopes, "app") if key.bar]
-        parts = [Content.assemble((key.shown.split()[0], "bold $tone-active"), f" {key.bar}") for key in keys]
-        super().__init__(Content("  ").join(parts), markup=False)
+        super().__init__()
+        self._usual = [key for key in keys_of(*scopes) if key.bar]
+        self._always = [key for key in keys_of("app") if key.bar]
+        self._offered: list[str] = []
+
+    def offer(self, ids: list[str]) -> None:
+        """Put these keys first."""
+        if ids != self._offered:
+            self._offered = ids
+            self.refresh()
+
+    def render(self) -> Content:
+        """The offered keys, the usual ones, and those that hold everywhere."""
+        offered = [key_of(id) for id in self._offered]
+        always = [_named(key) for key in self._always]
+        room = self.content_size.width - sum(name.cell_length + 2 for name in always)
+        shown: list[Content] = []
+        for key in (*offered, *(key for key in self._usual if key not in offered)):
+            name = _named(key)
+            if name.cell_length > room:
+                break
+            shown.append(name)
+            room -= name.cell_length + 2
+        return Content("  ").join([*shown, *always])
+
+
+def _named(key: Key) -> Content:
+    return Content.assemble((key.shown.split()[0], "bold $tone-active"), f" {key.bar}")

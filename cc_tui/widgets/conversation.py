@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from functools import lru_cache
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
-from textual.content import Content
-from textual.geometry import Size
 from textual.reactive import reactive
 
 from cc_tui.state.blocks import Block, Voice
-from cc_tui.widgets.line_view import LineView, fit
-from store.text import one_line, printable
+from cc_tui.widgets.block_lines import block_lines, gap_below, line_parts, wrap
+from cc_tui.widgets.line_view import Line, LineView
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from textual.events import Resize
-    from textual.strip import Strip
 
-_LABEL = 10
-_MARGIN = _LABEL + 4
-_LOOK: dict[Voice, tuple[str, str, str]] = {
-    # Bar of the margin, tone of label and bar, tone of the text.
-    Voice.SYSTEM: ("┊", "soft", "soft"),
-    Voice.USER: ("│", "user", ""),
-    Voice.HUMAN: ("│", "human", ""),
-    Voice.TARGET: ("▌", "target", ""),
-    Voice.TOOL: ("┊", "soft", ""),
-    Voice.THOUGHT: ("┆", "soft", "soft"),
-    Voice.NOTE: ("·", "soft", "soft"),
-}
-
-
-@lru_cache(maxsize=8192)
-def wrap(paragraph: str, width: int) -> tuple[str, ...]:
-    """The lines of a paragraph. Cached, because of a growing draft only the last paragraph is new."""
-    return tuple(line.plain for line in Content(printable(paragraph)).wrap(max(width, 1)))
+_GROWTH = 4
+"""Parts of the view of which one is left free when a text that is followed reaches its end."""
 
 
 class Conversation(LineView):
@@ -88,13 +68,14 @@ class Conversation(LineView):
         self._mark = next((index for index, block in enumerate(blocks) if block.voice is not Voice.RULE), 0)
         self._lay_out()
         self.jump(self.max_scroll_y if self._follow else 0)
+        self.redraw()
 
     def grow(self, blocks: Sequence[Block]) -> None:
         """Show the same conversation after something was added or its last block changed."""
         tail = self.at_tail
         same = 0
         for old, new in zip(self._blocks, blocks, strict=False):
-            if old is not new:
+            if old is not new and old != new:
                 break
             same += 1
         del self._lines[same:]
@@ -102,6 +83,7 @@ class Conversation(LineView):
         self._lay_out()
         if tail and self._follow:
             self.to_tail()
+        self.redraw()
 
     def to_tail(self) -> None:
         """Scroll to the end."""
@@ -130,22 +112,32 @@ class Conversation(LineView):
             index += turns
         else:
             self.edge(turns)
-        self.refresh()
+        self.redraw()
+
+    def mark_message(self, step: int) -> None:
+        """Put the mark on the next or previous message: from none, on the last one."""
+        messages = [index for index, block in enumerate(self._blocks) if block.message_id]
+        if not messages:
+            return
+        if self.marks:
+            at = bisect_left(messages, self._mark) + (step if step < 0 or self._mark in messages else 0)
+        else:
+            at = len(messages) - 1
+        self.marks = True
+        self._mark = messages[min(max(at, 0), len(messages) - 1)]
+        self._reveal()
+        self.redraw()
 
     def unfold(self) -> None:
         """Open or close the marked block."""
         self._open ^= {self._mark}
-        self._lines = []
-        self._lay_out()
-        self._reveal()
+        self._lay_out_again()
 
     def unfold_all(self) -> None:
         """Open or close every block."""
         self._all_open = not self._all_open
         self._open.clear()
-        self._lines = []
-        self._lay_out()
-        self._reveal()
+        self._lay_out_again()
 
     def on_resize(self, event: Resize) -> None:
         """Wrap again for the new width, keeping the tail or the marked block in view."""
@@ -157,32 +149,20 @@ class Conversation(LineView):
                 self.to_tail()
             else:
                 self._reveal()
+            self.refresh()
 
-    def render_line(self, y: int) -> Strip:
-        """Draw line `y` of the screen."""
+    def line(self, y: int) -> Line:
+        """The line of a block, or the blank one below it."""
         line = y + self.scroll_offset.y
         if not self._starts:
             lines = ("", *wrap(self._empty, self._width - 4))
-            return self.strip([(f"  {lines[line]}" if line < len(lines) else "", "soft")])
+            return Line(((f"  {lines[line]}" if line < len(lines) else "", "soft"),))
         index = bisect_right(self._starts, line) - 1
-        text = self._lines[index]
-        if line - self._starts[index] >= len(text):
-            return self.strip([])
-        return self.strip(self._parts(index, line - self._starts[index]))
-
-    def _parts(self, index: int, row: int) -> list[tuple[str, str]]:
-        block, text = self._blocks[index], self._lines[index][row]
-        if block.voice is Voice.RULE:
-            rest = "─" * max(self._width - len(text) - 5, 0)
-            return [("─── ", "soft"), (text, "soft bold"), (f" {rest}", "soft")]
-        bar, tone, text_tone = _LOOK[block.voice]
-        here = self.marks and index == self._mark
-        mark = "▸" if here and row == 0 else " "
-        label = fit(block.label if row == 0 else "", _LABEL, right=True)
-        if block.faded:
-            bar, tone, text_tone = "╎", "soft", "soft"
-        label_tone = f"{tone} bold" if here else tone
-        return [(mark, "active"), (label, label_tone), (f" {bar} ", tone), (text, text_tone)]
+        texts, row = self._lines[index], line - self._starts[index]
+        if row >= len(texts):
+            return Line()
+        marked = self.marks and index == self._mark
+        return Line(line_parts(self._blocks[index], texts, row, self._width, marked=marked))
 
     def _folded(self, index: int) -> bool:
         return bool(self._blocks[index].summary) and self._all_open == (index in self._open)
@@ -192,28 +172,34 @@ class Conversation(LineView):
         self._width = self.scrollable_content_region.width
         if self._width == 0:
             return  # Not yet on the screen: the resize that brings it there lays it out.
-        width = self._width - _MARGIN
         for index in range(len(self._lines), len(self._blocks)):
-            block = self._blocks[index]
-            if block.voice is Voice.RULE:
-                lines = (one_line(block.text, max(self._width - 6, 1)),)
-            elif self._folded(index):
-                lines = (fit("▹ " + one_line(block.summary, width), width),)
-            else:
-                lines = tuple(line for text in block.text.split("\n") for line in wrap(text, width)) or ("",)
-            self._lines.append(lines)
+            folded = self._folded(index)
+            self._lines.append(block_lines(self._blocks[index], self._width, folded=folded))
         self._starts, start = [], 0
         for index, lines in enumerate(self._lines):
             self._starts.append(start)
             start += len(lines) + self._gap(index)
-        self.virtual_size = Size(0, start)
-        self.refresh()
+        self.extend(self._roomy(start))
+
+    def _roomy(self, height: int) -> int:
+        """The height with room to grow: what streams in scrolls the view a few lines at a time, not with each."""
+        beyond = height - self.size.height
+        if not self._follow or beyond <= 0:
+            return height
+        step = max(self.size.height // _GROWTH, 1)
+        return self.size.height + -(-beyond // step) * step
 
     def _gap(self, index: int) -> int:
-        """Blank lines below a block: one where another speaker follows."""
-        if index + 1 >= len(self._blocks) or self._blocks[index].voice is Voice.RULE:
+        if index + 1 >= len(self._blocks):
             return 0
-        return 0 if self._folded(index) and self._folded(index + 1) else 1
+        folded = self._folded(index) and self._folded(index + 1)
+        return gap_below(self._blocks[index], self._blocks[index + 1], folded=folded)
+
+    def _lay_out_again(self) -> None:
+        self._lines = []
+        self._lay_out()
+        self._reveal()
+        self.redraw()
 
     def _reveal(self) -> None:
         """Bring the marked block into view: its top, where it is longer than the view."""
@@ -230,4 +216,4 @@ class Conversation(LineView):
             if top <= start < bottom and self._blocks[index].voice is not Voice.RULE:
                 self._mark = index
                 break
-        self.refresh()
+        self.redraw()

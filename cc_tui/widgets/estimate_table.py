@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from textual.geometry import Size
 from textual.message import Message
 
 from cc_tui.state.estimates import Grid, bar, value
-from cc_tui.widgets.line_view import LineView, Part, fit
+from cc_tui.widgets.line_view import Line, LineView, Part, fit
 from store.text import one_line
 
 if TYPE_CHECKING:
-    from textual.strip import Strip
-
     from stats.table import Cell
 
 _HEAD = 2
@@ -48,7 +45,7 @@ class EstimateTable(LineView, can_focus=True):
             self._row = grid.preferences.index(preference) if preference in grid.preferences else 0
             self._column = grid.groups.index(group) if group in grid.groups else 0
         self._grid = grid
-        self.virtual_size = Size(0, len(grid.preferences) + _HEAD)
+        self.extend(len(grid.preferences) + _HEAD)
         self._reveal()
         self.refresh()
 
@@ -71,18 +68,18 @@ class EstimateTable(LineView, can_focus=True):
         self.refresh()
         self.post_message(self.Moved())
 
-    def render_line(self, y: int) -> Strip:
-        """Draw a heading line, or the preference at the scroll offset."""
+    def line(self, y: int) -> Line:
+        """A heading line, or the preference at the scroll offset."""
         grid = self._grid
         if grid is None:
-            return self.strip([])
+            return Line()
         groups = grid.groups[self._first_column : self._first_column + self._columns]
         if y < _HEAD:
             return self._heading(grid, groups, y)
         row = y - _HEAD + self.scroll_offset.y
         if row >= len(grid.preferences):
             message = "  No cell has a plan in this mode." if row == 0 and not grid.preferences else ""
-            return self.strip([(message, "soft")])
+            return Line(((message, "soft"),))
         preference = grid.preferences[row]
         parts: list[Part] = [(" " + fit(one_line(preference, self._names), self._names) + " ", "")]
         for index, group in enumerate(groups, self._first_column):
@@ -91,7 +88,7 @@ class EstimateTable(LineView, can_focus=True):
             cell = grid.cells.get((preference, group))
             parts.append(("▸" if here else " ", f"{tone} active"))
             parts += [(text, f"{tone} {look}") for text, look in _cell_parts(cell, self._cell)]
-        return self.strip(parts)
+        return Line(tuple(parts))
 
     @property
     def _names(self) -> int:
@@ -112,7 +109,7 @@ class EstimateTable(LineView, can_focus=True):
     def _room(self) -> int:
         return self.scrollable_content_region.width - self._names - 2
 
-    def _heading(self, grid: Grid, groups: list[str], y: int) -> Strip:
+    def _heading(self, grid: Grid, groups: list[str], y: int) -> Line:
         left = self._first_column > 0
         right = self._first_column + self._columns < len(grid.groups)
         more = "‹ " * left + f"{len(grid.groups)} groups" + " ›" * right if y == 0 else "waterfall"
@@ -120,7 +117,7 @@ class EstimateTable(LineView, can_focus=True):
         for group in groups:
             text = one_line(grid.titles[group]) if y == 0 else str(grid.funnels[group])
             parts.append((" " + fit(text, self._cell), "soft" if y else "bold"))
-        return self.strip(parts)
+        return Line(tuple(parts))
 
     def _reveal(self) -> None:
         columns, height = self._columns, max(self.size.height - _HEAD, 1)

@@ -5,20 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from textual.geometry import Size
 from textual.message import Message
 
 from cc_tui.keymap import bindings
-from cc_tui.widgets.line_view import LineView, fit
+from cc_tui.widgets.line_view import Line, LineView, fit
 from store.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from textual.events import Click
-    from textual.strip import Strip
 
 T = TypeVar("T")
+
+_ROWS_A_TIME = 12
+"""Rows that one update paints, so that a key never waits for a whole table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +69,14 @@ class LineTable(LineView, Generic[T], can_focus=True):
         self.cursor: str | None = None
         """Key of the cursor's row."""
         self._index = 0
+        self._in_order: tuple[str, ...] = ()
+        self._turn = 0
 
     def show(self, rows: Sequence[T], empty: str = "") -> None:
-        """Draw `rows`, or the sentence `empty` where there are none."""
+        """Draw `rows`, or the sentence `empty` where there are none.
+
+        While the same rows stand in the same places, they are painted in turns, a few with each call.
+        """
         # At the top one watches what comes; further down, the cursor's row is what one came for.
         keep = self.scroll_offset.y > 0 and self._in_view()
         self._rows, self._empty = rows, empty
@@ -82,10 +88,19 @@ class LineTable(LineView, Generic[T], can_focus=True):
             self._set_cursor(self._key(rows[self._index]), by_hand=False)
         else:
             self.cursor = None
-        self.virtual_size = Size(0, len(rows) + 1)
+        self.extend(len(rows) + 1)
         if keep:
             self._reveal()
-        self.refresh()
+        top = self.scroll_offset.y
+        in_order = tuple(self._key(row) for row in rows[top : top + self._height])
+        if in_order != self._in_order or not rows:
+            self._in_order = in_order
+            self.redraw()
+            return
+        lines = range(self.size.height)
+        painted = self.redraw((*lines[self._turn :], *lines[: self._turn]), _ROWS_A_TIME)
+        if painted:
+            self._turn = (painted[-1] + 1) % len(lines)
 
     @property
     def selected(self) -> T | None:
@@ -121,15 +136,15 @@ class LineTable(LineView, Generic[T], can_focus=True):
         if event.y > 0 and row < len(self._rows):
             self._go(row)
 
-    def render_line(self, y: int) -> Strip:
-        """Draw line `y` of the screen: the heading, then rows from the scroll offset on."""
+    def line(self, y: int) -> Line:
+        """The heading, then rows from the scroll offset on."""
         width = self.scrollable_content_region.width
         if y == 0:
-            return self.strip(self._heading(width), "head")
+            return Line(tuple(self._heading(width)), "head")
         index = y - 1 + self.scroll_offset.y
         if index >= len(self._rows):
             message = fit(f"  {self._empty}", width) if index == 1 and not self._rows else ""
-            return self.strip([(message, "soft")])
+            return Line(((message, "soft"),))
         row, here = self._rows[index], index == self._index
         parts = [("▸" if here else " ", "active")]
         for column, cells in self._layout(width):
@@ -137,7 +152,7 @@ class LineTable(LineView, Generic[T], can_focus=True):
             # Only the end is looked at: what a model said last can be long, and this runs ten times a second.
             text = one_line(text[-4 * cells :])[-cells:] if column.tail else one_line(text, cells)
             parts += [(fit(text, cells, right=column.right), column.tone(row)), (" ", "")]
-        return self.strip(parts, "cursor" if here else "")
+        return Line(tuple(parts), "cursor" if here else "")
 
     @property
     def _height(self) -> int:

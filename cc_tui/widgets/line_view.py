@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
+from textual.cache import LRUCache
+from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from rich.style import Style
 
 Part = tuple[str, str]
 """A text, printable and on one line, and the names of its tones, separated by spaces."""
+_KEPT_STRIPS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What stands in one line."""
+
+    parts: tuple[Part, ...] = ()
+    fill: str = ""
+    """Tones of the whole line, below those of its parts."""
 
 
 class LineView(ScrollView, can_focus=False):
-    """Draws lines of parts. Texts become segments and are never parsed."""
+    """Draws the lines that `line` describes. Texts become segments and are never parsed.
+
+    Painting a line costs far more than describing it, so what has changed is found by its description.
+    """
 
     ALLOW_SELECT = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -37,9 +53,11 @@ class LineView(ScrollView, can_focus=False):
     DEFAULT_CSS = """
     LineView {
         overflow-x: hidden;
-        overflow-y: auto;
+        overflow-y: scroll;
         scrollbar-size-vertical: 1;
-        scrollbar-gutter: stable;
+        scrollbar-background: $background;
+        scrollbar-background-hover: $background;
+        scrollbar-background-active: $background;
         & > .line--active { color: $tone-active; }
         & > .line--good { color: $tone-good; }
         & > .line--bad { color: $tone-bad; }
@@ -56,6 +74,46 @@ class LineView(ScrollView, can_focus=False):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._tones: dict[str, Style] = {}
+        self._strips: LRUCache[tuple[Line, int], Strip] = LRUCache(_KEPT_STRIPS)
+        self._painted: dict[int, Line] = {}
+
+    def line(self, y: int) -> Line:
+        """What stands in line `y` of the screen."""
+        raise NotImplementedError
+
+    def render_line(self, y: int) -> Strip:
+        """Draw line `y` of the screen."""
+        line = self._painted[y] = self.line(y)
+        key = (line, self.scrollable_content_region.width)
+        strip = self._strips.get(key)
+        if strip is None:
+            strip = self._strips[key] = self._strip(line, key[1])
+        return strip
+
+    def redraw(self, lines: Sequence[int] | None = None, most: int | None = None) -> list[int]:
+        """Paint those of `lines` (all, by default) that would look different now, `most` at most.
+
+        Returns:
+            The lines that will be painted.
+        """
+        changed: list[int] = []
+        for y in range(self.size.height) if lines is None else lines:
+            if len(changed) == most:
+                break
+            if self._painted.get(y) != self.line(y):
+                changed.append(y)
+        if changed:
+            self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
+        return changed
+
+    def extend(self, height: int) -> None:
+        """There are `height` lines in all. No other widget moves for that, so the screen is not laid out again."""
+        if height != self.virtual_size.height:
+            self.set_reactive(LineView.virtual_size, Size(0, height))  # pyright: ignore[reportArgumentType] - typed as a plain attribute
+            if self.show_vertical_scrollbar:
+                self.vertical_scrollbar.window_virtual_size = height
+            if self.scroll_offset.y > self.max_scroll_y:
+                self.jump(self.max_scroll_y)
 
     def jump(self, line: int) -> None:
         """Scroll at once, also before the scroll bar of a text that just became long is there."""
@@ -76,11 +134,22 @@ class LineView(ScrollView, can_focus=False):
         """Forget the tones of the old style."""
         super().notify_style_update()
         self._tones.clear()
+        self._strips.clear()
 
-    def strip(self, parts: Iterable[Part], fill: str = "") -> Strip:
-        """A line as wide as the widget; `fill` is the tone of what the parts leave free."""
-        segments = [Segment(text, self.tone(f"{fill} {names}")) for text, names in parts if text]
-        return Strip(segments).adjust_cell_length(self.scrollable_content_region.width, self.tone(fill))
+    def _strip(self, line: Line, width: int) -> Strip:
+        segments: list[Segment] = []
+        run, run_tones = "", ""
+        for text, tones in (*line.parts, ("", "")):
+            # Each segment costs, wherever Textual looks at the line again.
+            if tones == run_tones:
+                run += text
+                continue
+            if run:
+                segments.append(Segment(run, self.tone(f"{line.fill} {run_tones}")))
+            run, run_tones = text, tones
+        if run:
+            segments.append(Segment(run, self.tone(f"{line.fill} {run_tones}")))
+        return Strip(segments).adjust_cell_length(width, self.tone(line.fill))
 
 
 def fit(text: str, width: int, *, right: bool = False) -> str:

@@ -6,11 +6,14 @@ import pytest
 
 from cc_tui.app import CcTuiApp
 from cc_tui.keymap import KEYS, TITLES, bindings, keys_of
+from cc_tui.screens.branches import BranchTree, CompareScreen
 from cc_tui.screens.dialogs import help_screen
+from cc_tui.screens.editor import Editor
 from cc_tui.screens.label import LabelScreen
 from cc_tui.screens.live import LiveScreen
 from cc_tui.screens.reader import ReaderScreen
 from cc_tui.screens.stats import StatsScreen
+from cc_tui.screens.steering import SteeringScreen
 from cc_tui.screens.transcripts import TranscriptsScreen
 from cc_tui.widgets.line_table import LineTable
 
@@ -18,12 +21,16 @@ OWNERS = {
     "app": CcTuiApp,
     "table": LineTable,
     "live": LiveScreen,
+    "steer": SteeringScreen,
+    "tree": BranchTree,
+    "compare": CompareScreen,
+    "editor": Editor,
     "transcripts": TranscriptsScreen,
     "reader": ReaderScreen,
     "label": LabelScreen,
     "stats": StatsScreen,
 }
-SCREENS = (LiveScreen, TranscriptsScreen, ReaderScreen, LabelScreen, StatsScreen)
+SCREENS = (LiveScreen, CompareScreen, TranscriptsScreen, ReaderScreen, LabelScreen, StatsScreen)
 NAMED = {
     *string.ascii_letters,
     *string.digits,
@@ -40,7 +47,21 @@ NAMED = {
         "home",
         "end",
     ),
-    *("enter", "escape", "space", "tab", "backspace", "f1", "f2", "f3", "f4", "ctrl+c", "ctrl+q"),
+    *(
+        "enter",
+        "escape",
+        "space",
+        "tab",
+        "backspace",
+        "f1",
+        "f2",
+        "f3",
+        "f4",
+        "ctrl+c",
+        "ctrl+q",
+        "ctrl+s",
+        "shift+tab",
+    ),
 }
 
 

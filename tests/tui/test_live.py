@@ -41,7 +41,7 @@ async def test_header_table_and_conversation_lie_inside_the_screen(engine: Engin
     app = CcTuiApp(empty_store, socket=engine.path)
     async with engine.serve(), app.run_test(size=size) as pilot:
         await focused(pilot, engine, Entry("auditor", "How are you?"), draft="I am")
-        for widget in app.screen.query("TopBar, RunBar, LineTable, #focus-title, Conversation, KeyBar"):
+        for widget in app.screen.query("TopBar, RunBar, LineTable, FocusBar, Conversation, KeyBar"):
             assert widget.region.height >= 1, widget
             assert app.screen.region.contains_region(widget.region), widget
         text = screen_text(pilot)
@@ -117,10 +117,10 @@ async def test_the_tail_is_followed_until_the_reader_scrolls_up(engine: Engine, 
         app.screen.flush()
         await pilot.pause()
         assert app.screen.query_one(Conversation).scroll_offset.y == held
-        assert "held" in screen_text(pilot)
+        assert "scrolled back" in screen_text(pilot)
         await pilot.press("enter")
         assert app.screen.query_one(Conversation).at_tail
-        assert "following" in screen_text(pilot)
+        assert "scrolled back" not in screen_text(pilot)
 
 
 async def test_filter_narrows_the_table_and_escape_clears_it(engine: Engine, empty_store: Store):

@@ -173,6 +173,7 @@ def test_an_answer_without_a_value_is_a_skip():
         (money(0.0123), "$0.012"),
         (money(12.3), "$12.30"),
         (money(12_345), "$12.3k"),
+        (money(0, at_least=True), "≥$0.00"),
         (duration(59.6), "1m00"),
         (duration(6600), "1h50"),
         (progress(0, 40, 4), "░░░░"),

@@ -1,0 +1,30 @@
+"""Until when a model can be asked."""
+
+from __future__ import annotations
+
+from datetime import date
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+
+class _Table(msgspec.Struct, frozen=True):
+    as_of: date
+    shutdowns: dict[str, date]
+
+
+@cache
+def _shutdowns() -> dict[str, date]:
+    data = Path(__file__).with_name("lifetimes.toml").read_bytes()
+    return msgspec.toml.decode(data, type=_Table).shutdowns
+
+
+def shutdown(spec: str) -> date | None:
+    """The day from which the provider does not serve a model any more, or None where none is known."""
+    name = spec.replace("openai/ft:", "openai/", 1)
+    if spec.startswith("openai/ft:"):
+        name = name.partition(":")[0]
+    known = _shutdowns()
+    patterns = [p for p in known if p == name or (p.endswith("*") and name.startswith(p[:-1]))]
+    return known[max(patterns, key=len)] if patterns else None

@@ -1,0 +1,68 @@
+"""How a block of a conversation looks: its lines at a width, and the parts of each."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from textual.content import Content
+
+from cc_tui.state.blocks import Voice
+from cc_tui.widgets.line_view import fit
+from store.text import one_line, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cc_tui.state.blocks import Block
+    from cc_tui.widgets.line_view import Part
+
+_LABEL = 10
+_MARGIN = _LABEL + 4
+_LOOK: dict[Voice, tuple[str, str, str]] = {
+    # Bar of the margin, tone of label and bar, tone of the text.
+    Voice.SYSTEM: ("┊", "soft", "soft"),
+    Voice.USER: ("│", "user", ""),
+    Voice.HUMAN: ("│", "human", ""),
+    Voice.TARGET: ("▌", "target", ""),
+    Voice.TOOL: ("┊", "soft", ""),
+    Voice.THOUGHT: ("┆", "soft", "soft"),
+    Voice.NOTE: ("·", "soft", "soft"),
+    Voice.PROPOSED: ("?", "active", ""),
+}
+
+
+@lru_cache(maxsize=8192)
+def wrap(paragraph: str, width: int) -> tuple[str, ...]:
+    """The lines of a paragraph. Cached, because of a growing draft only the last paragraph is new."""
+    return tuple(line.plain for line in Content(printable(paragraph)).wrap(max(width, 1)))
+
+
+def block_lines(block: Block, width: int, *, folded: bool) -> tuple[str, ...]:
+    """The texts of a block's lines in a column `width` cells wide, margin included."""
+    room = width - _MARGIN
+    if block.voice is Voice.RULE:
+        return (one_line(block.text, max(width - 6, 1)),)
+    if folded:
+        return (fit("▹ " + one_line(block.summary, room), room),)
+    return tuple(line for text in block.text.split("\n") for line in wrap(text, room)) or ("",)
+
+
+def line_parts(block: Block, texts: Sequence[str], row: int, width: int, *, marked: bool) -> tuple[Part, ...]:
+    """The parts of line `row` of a block, whose lines say `texts`; `marked` puts the mark on it."""
+    text = texts[row]
+    if block.voice is Voice.RULE:
+        rest = "─" * max(width - len(text) - 5, 0)
+        return (("─── ", "soft"), (text, "soft bold"), (f" {rest}", "soft"))
+    bar, tone, text_tone = _LOOK[block.voice]
+    label = fit(block.label if row == 0 else "", _LABEL, right=True)
+    if block.faded:
+        bar, tone, text_tone = "╎", "soft", "soft"
+    mark = "▸" if marked and row == 0 else "⚑" if block.flagged and row == 0 else " "
+    label_tone = f"{tone} bold" if marked else tone
+    return ((mark, "active"), (label, label_tone), (f" {bar} ", tone), (text, text_tone))
+
+
+def gap_below(block: Block, below: Block, *, folded: bool) -> int:
+    """Blank lines between two blocks: one where another speaker follows; none if both are `folded`."""
+    return 0 if below.voice is Voice.RULE or folded else 1
