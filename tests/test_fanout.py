@@ -61,7 +61,7 @@ async def test_an_audit_on_a_cluster_says_that_it_cannot_be_steered(tmp_path: Pa
     study = load_study(small_study(tmp_path))
     async with open_engine(study, tmp_path / "store", on_ray(speed=8.0)) as engine:
         running = asyncio.create_task(engine.run())
-        while not (watches := list(engine.hub._watches.values())):  # noqa: ASYNC110
+        while not (watches := list(engine.hub._watches.values())):
             await asyncio.sleep(0.05)
         for command in (Hold(watches[0].card.audit_id, held=True), Cancel(watches[0].card.audit_id)):
             await engine.steer(command)
