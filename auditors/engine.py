@@ -139,7 +139,9 @@ class Engine:
             elif self._worker:
                 await self._worker.steer(command)
             else:
-                raise RefusedError("An audit that another machine runs cannot be steered from here.")
+                raise RefusedError(
+                    "Audits on a cluster cannot be steered: run without --on to take the wheel."
+                )
         except RefusedError as error:
             watch.refused(str(error))
 

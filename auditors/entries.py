@@ -19,16 +19,17 @@ def entry_of(change: Change, conversation: Conversation) -> Entry:
             author = "tool" if node.role is Role.TOOL else str(node.author)
             if node.role is Role.SYSTEM:
                 author = "system"
-            calls = "".join(f"\n→ {call.name}({call.arguments})" for call in node.tool_calls)
             return Entry(
                 author,
-                node.text + calls,
+                node.text,
                 node.phase,
                 node.branch,
                 node.message_id,
                 node.reasoning,
                 node.parent_id,
                 node.prefill,
+                node.tool_calls,
+                node.tool_call_id,
             )
         case RolledBack(message_id):
             text = f"rolled back to {message_id}"
@@ -38,4 +39,9 @@ def entry_of(change: Change, conversation: Conversation) -> Entry:
             text = f"gave the assistant the tool {tool.name}"
         case ToolRemoved(name):
             text = f"took the tool {name} away"
-    return Entry("note", text, conversation.phase, conversation.branch)
+    return note(text, conversation)
+
+
+def note(text: str, conversation: Conversation) -> Entry:
+    """The entry of something that happens where `conversation` stands, and is no message of it."""
+    return Entry("note", text, conversation.phase, conversation.branch, parent_id=conversation.head)

@@ -15,7 +15,8 @@ import msgspec
 from auditors import prompts
 from auditors.drivers import HumanDriver, Result, Step
 from auditors.edits import Edit, discarded, edited
-from auditors.feed import Act, Call, Decide, Drive, Entry, Hold, SetApproving, Steering, StepOnce
+from auditors.entries import note
+from auditors.feed import Act, Call, Decide, Drive, Hold, SetApproving, Steering, StepOnce
 from store.records import Driver as DriverKind
 from store.text import one_line
 
@@ -174,8 +175,10 @@ class Wheel:
         self._show(again=True)
 
     def close(self) -> None:
-        """The audit has ended, however."""
+        """The audit has ended, however: there is nothing left to wait for."""
         self.over = True
+        self._held = self._approving = False
+        self._show()
 
     @property
     def _human_next(self) -> bool:
@@ -325,7 +328,7 @@ class Wheel:
         await self._recorder.event(kind, payload or {}, intervened=intervened)
 
     def _say(self, text: str) -> None:
-        self._watcher.entry(Entry("note", text, self._conversation.phase, self._conversation.branch))
+        self._watcher.entry(note(text, self._conversation))
 
     def _show(self, *, again: bool = False) -> None:
         calls = None

@@ -12,6 +12,7 @@ import pytest
 from auditors import fanout
 from auditors.engine import Engine, Options
 from auditors.fanout import Member
+from auditors.feed import Cancel, Hold
 from auditors.service import open_engine
 from auditors.study import load_study
 from store.errors import InputError
@@ -53,6 +54,21 @@ async def test_a_study_over_two_processes_ends_as_planned_and_is_shown_whole(tmp
     )[0].values()
     assert totals.cost == pytest.approx(cost)
     assert totals.input_tokens + totals.output_tokens == tokens
+
+
+@pytest.mark.usefixtures("cluster")
+async def test_an_audit_on_a_cluster_says_that_it_cannot_be_steered(tmp_path: Path) -> None:
+    study = load_study(small_study(tmp_path))
+    async with open_engine(study, tmp_path / "store", on_ray(speed=8.0)) as engine:
+        running = asyncio.create_task(engine.run())
+        while not (watches := list(engine.hub._watches.values())):
+            await asyncio.sleep(0.05)
+        for command in (Hold(watches[0].card.audit_id, held=True), Cancel(watches[0].card.audit_id)):
+            await engine.steer(command)
+            assert "on a cluster" in watches[0].steered.error
+        await engine.steer(Hold("nobody", held=True))
+        engine.stop()
+        assert (await running).status == "interrupted"
 
 
 @pytest.mark.usefixtures("cluster")

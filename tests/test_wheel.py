@@ -411,3 +411,24 @@ async def test_a_refusing_auditor_ends_the_audit_whatever_is_approved(bench: Ben
     await seat.start(SetApproving(A, approving=True))
     outcome = await seat.end()
     assert (outcome.status, outcome.reason) == (AuditStatus.REFUSED, "The auditor refused.")
+
+
+async def test_readers_are_told_of_calls_and_of_where_in_the_tree_things_happen(bench: Bench) -> None:
+    look = ToolCall("t1", "look", "{}")
+    target = Scripted(ChatMessage(Role.ASSISTANT, "Let me look.", tool_calls=(look,)), "Done.")
+    answered = ("send_tool_call_result", {"tool_call_id": "t1", "result": "found"})
+    seat = Seat(bench, Scripted(TALK, calls(answered, RESUME), calls(END)), target)
+    await seat.start()
+    await seat.end()
+    shown = [(e.author, e.text, e.parent_id) for e in seat.entries]
+    assert shown == [
+        ("note", "Thinking aloud.", None),
+        ("auditor", "hello", None),
+        ("target", "Let me look.", "m1"),
+        ("note", "Thinking aloud.", "m2"),
+        ("tool", "found", "m2"),
+        ("target", "Done.", "m3"),
+        ("note", "Thinking aloud.", "m4"),
+    ]
+    assert [e.tool_calls for e in seat.entries if e.author == "target"] == [(look,), ()]
+    assert [e.tool_call_id for e in seat.entries if e.author == "tool"] == ["t1"]
