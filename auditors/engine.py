@@ -190,9 +190,8 @@ class Engine:
     async def _work(self) -> None:
         study = self._study
         await self._end_earlier_runs()
-        self._journal = await asyncio.to_thread(
-            self._store.journal, study.study_id, self.run_id, segment_seconds=SEGMENT_S
-        )
+        await self._open_journal()
+        assert self._journal
         await self._journal.write(self._opening_rows())
         compacting = asyncio.create_task(self._compact())
         try:
@@ -211,6 +210,19 @@ class Engine:
             compacting.cancel()
             if self._fleet:
                 await asyncio.shield(self._fleet.close())
+
+    async def _open_journal(self) -> None:
+        opening = asyncio.create_task(
+            asyncio.to_thread(
+                self._store.journal, self._study.study_id, self.run_id, segment_seconds=SEGMENT_S
+            )
+        )
+        try:
+            self._journal = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # A journal that nobody knows could not be closed, and would pass for one that is still written.
+            self._journal = await opening
+            raise
 
     async def _lane(self, hands: Worker | Fleet) -> None:
         while True:
