@@ -45,7 +45,7 @@ def words(live: LiveState) -> list[tuple[str, str]]:
     if steering.held:
         said.append(("HELD", "bold user"))
     if steering.approving:
-        said.append(("every step waits for a word", ""))
+        said.append(("asks before each step", ""))
     if steering.driver is Driver.HUMAN:
         said.append((_awaited(live), "soft"))
     return said
