@@ -142,7 +142,7 @@ class LiveScreen(SteeringScreen):
                 title.append("scrolled back: Enter follows")
         error = live.steering.error if live.steering else ""
         self.query_one(FocusBar).show(" · ".join(title), words(live), error)
-        self.query_one(KeyBar).offer(offers(live))
+        self.query_one(KeyBar).offer(offers(live, marked=self._talk.marks))
 
     def stay(self) -> None:
         """Choose the audit in view."""

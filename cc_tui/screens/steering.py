@@ -354,6 +354,8 @@ class SteeringScreen(AppScreen):
     def _send(self, command: Steer) -> None:
         if isinstance(command, Act | Drive):
             self._live.stepped_in.add(command.audit_id)
+            self._talk.marks = False
+            self._talk.to_tail()
         if isinstance(command, Mark) and command.message_id is not None:
             self._live.note(command.audit_id, command.message_id)
         self.services.send(command)

@@ -40,7 +40,7 @@ class Field:
     """Whether it may have more than one line."""
 
 
-def call(name: str, **arguments: object) -> Call:
+def call(name: str, /, **arguments: object) -> Call:
     """A call with its arguments."""
     return Call(name, msgspec.json.encode(arguments).decode())
 

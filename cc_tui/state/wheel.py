@@ -45,7 +45,7 @@ def words(live: LiveState) -> list[tuple[str, str]]:
     if steering.held:
         said.append(("HELD", "bold user"))
     if steering.approving:
-        said.append(("every step waits for a word", ""))
+        said.append(("asks before each step", ""))
     if steering.driver is Driver.HUMAN:
         said.append((_awaited(live), "soft"))
     return said
@@ -62,15 +62,36 @@ def _awaited(live: LiveState) -> str:
     return "the next message is yours"
 
 
-def offers(live: LiveState) -> list[str]:
-    """Ids of the keys that matter most now."""
+def offers(live: LiveState, *, marked: bool) -> dict[str, str]:
+    """The keys that matter most now, by id, each with the word for what it would do.
+
+    Args:
+        live: the run.
+        marked: whether a message is marked.
+    """
     steering = live.steering
     if steering is None or why_not(live):
-        return []
+        return {}
+    if marked:
+        return {
+            "steer.fork": "fork",
+            "steer.replay": "replay",
+            "steer.back": "roll back",
+            "steer.flag": "flag",
+        }
+    driven = steering.driver is Driver.HUMAN
+    drive = {"steer.drive": "hand back" if driven else "drive"}
     if steering.proposed is not None:
-        return ["steer.approve", "steer.edit", "steer.decline", "steer.drive"]
-    if steering.driver is Driver.HUMAN:
-        return ["steer.write", "steer.resume", "steer.drive", "steer.next_message", "steer.fork", "steer.end"]
+        return {"steer.approve": "carry out", "steer.edit": "edit", "steer.decline": "turn down", **drive}
+    if driven:
+        write = "answer" if live.tree.open_calls() else "write"
+        return {
+            "steer.write": write,
+            "steer.resume": "resume",
+            **drive,
+            "steer.next_message": "mark",
+            "steer.fork": "fork",
+        }
     if steering.held:
-        return ["steer.hold", "steer.step", "steer.approving", "steer.drive"]
-    return ["steer.hold", "steer.approving", "steer.drive"]
+        return {"steer.hold": "let go", "steer.step": "step", "steer.approving": "ask me", **drive}
+    return {"steer.hold": "hold", "steer.approving": "don't ask" if steering.approving else "ask me", **drive}

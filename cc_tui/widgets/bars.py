@@ -111,22 +111,22 @@ class KeyBar(Widget):
         super().__init__()
         self._usual = [key for key in keys_of(*scopes) if key.bar]
         self._always = [key for key in keys_of("app") if key.bar]
-        self._offered: list[str] = []
+        self._offered: dict[str, str] = {}
 
-    def offer(self, ids: list[str]) -> None:
-        """Put these keys first."""
-        if ids != self._offered:
-            self._offered = ids
+    def offer(self, words: dict[str, str]) -> None:
+        """Put these keys first, by id, each with the word for what it does now."""
+        if words != self._offered:
+            self._offered = words
             self.refresh()
 
     def render(self) -> Content:
         """The offered keys, the usual ones, and those that hold everywhere."""
-        offered = [key_of(id) for id in self._offered]
-        always = [_named(key) for key in self._always]
+        always = [_named(key, key.bar) for key in self._always]
         room = self.content_size.width - sum(name.cell_length + 2 for name in always)
+        usual = {key.id: key.bar for key in self._usual}
         shown: list[Content] = []
-        for key in (*offered, *(key for key in self._usual if key not in offered)):
-            name = _named(key)
+        for id, word in (self._offered | usual | self._offered).items():
+            name = _named(key_of(id), word)
             if name.cell_length > room:
                 break
             shown.append(name)
@@ -134,5 +134,5 @@ class KeyBar(Widget):
         return Content("  ").join([*shown, *always])
 
 
-def _named(key: Key) -> Content:
-    return Content.assemble((key.shown.split()[0], "bold $tone-active"), f" {key.bar}")
+def _named(key: Key, word: str) -> Content:
+    return Content.assemble((key.shown.split()[0], "bold $tone-active"), f" {word}")

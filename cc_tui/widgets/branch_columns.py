@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _BOTH = 100
 """Cells from which both branches have room."""
 _BETWEEN: Part = (" │ ", "soft")
+_NOTHING: tuple[Part, ...] = ((" nothing more was said", "soft"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +119,10 @@ class BranchColumns(LineView):
         if self._width == 0:
             return  # Not yet on the screen: the resize that brings it there lays it out.
         self._rows = [*self._beginning(), Line()]
-        if self._both:
-            left, right = self._sides
-            for one, other in zip_longest(left.messages, right.messages, fillvalue=()):
-                self._rows += self._beside(self._message(one), self._message(other))
-        else:
-            for message in self._sides[self._active].messages:
-                self._rows += [*map(Line, self._message(message)), Line()]
+        sides = self._sides if self._both else (self._sides[self._active],)
+        columns = [[self._message(blocks) for blocks in side.messages] or [[_NOTHING]] for side in sides]
+        for messages in zip_longest(*columns, fillvalue=[]):
+            self._rows += self._beside(*messages) if self._both else [*map(Line, messages[0]), Line()]
         self.extend(len(self._rows) + 1)
         self.redraw()
 

@@ -9,6 +9,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from textual.cache import LRUCache
 from textual.geometry import Region, Size
+from textual.reactive import Reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -71,6 +72,9 @@ class LineView(ScrollView, can_focus=False):
     }
     """
 
+    virtual_size = Reactive(Size(0, 0), layout=False, repaint=False)
+    """No other widget moves when there are more lines, so the screen need not be laid out again."""
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._tones: dict[str, Style] = {}
@@ -107,9 +111,9 @@ class LineView(ScrollView, can_focus=False):
         return changed
 
     def extend(self, height: int) -> None:
-        """There are `height` lines in all. No other widget moves for that, so the screen is not laid out again."""
+        """There are `height` lines in all."""
         if height != self.virtual_size.height:
-            self.set_reactive(LineView.virtual_size, Size(0, height))  # pyright: ignore[reportArgumentType] - typed as a plain attribute
+            self.virtual_size = Size(0, height)
             if self.show_vertical_scrollbar:
                 self.vertical_scrollbar.window_virtual_size = height
             if self.scroll_offset.y > self.max_scroll_y:

@@ -6,8 +6,8 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from auditors.feed import Card, CardState, Hello, Totals, decode_command, encode
-from store.records import AuditStatus, Mode
+from auditors.feed import Card, CardState, Entry, Hello, Steering, Totals, decode_command, encode
+from store.records import AuditStatus, Driver, Mode
 from store.text import storable
 
 if TYPE_CHECKING:
@@ -105,6 +105,25 @@ def card(index: int, **changes: object) -> Card:
         "last": f"and so the last words of audit {index} were these",
     }
     return Card(**{**fields, **changes})
+
+
+def steering(audit_id: str, **changes: object) -> Steering:
+    """Who has the wheel: the model, unless `changes` say otherwise."""
+    return Steering(**{"audit_id": audit_id, "driver": Driver.MODEL, **changes})
+
+
+def branched() -> list[Entry]:
+    """A conversation that went back twice: to the end of branch 0, and to its first reply."""
+    return [
+        Entry("system", "Be brief.", message_id="m1"),
+        Entry("auditor", "The first question.", message_id="m2", parent_id="m1"),
+        Entry("target", "The first answer.", message_id="m3", parent_id="m2"),
+        Entry("auditor", "The second question.", message_id="m4", parent_id="m3"),
+        Entry("target", "The second answer.", message_id="m5", parent_id="m4"),
+        Entry("auditor", "The third question.", branch=1, message_id="m6", parent_id="m5"),
+        Entry("target", "The third answer.", branch=1, message_id="m7", parent_id="m6"),
+        Entry("human", "Another second question.", phase="probe", branch=2, message_id="m8", parent_id="m3"),
+    ]
 
 
 async def until(pilot: Pilot, happened: Callable[[], object]) -> None:
