@@ -368,7 +368,7 @@ async def test_ending_and_cancelling_ask_first(engine: Engine, empty_store: Stor
     ("changes", "why"),
     [
         ({"state": CardState.DONE}, "This audit has ended"),
-        ({"mode": Mode.SINGLE_TURN}, "A single question has no steps to steer."),
+        ({"mode": Mode.SINGLE_TURN}, "A single question"),
     ],
 )
 async def test_what_cannot_be_steered_says_why(engine: Engine, empty_store: Store, changes, why):
