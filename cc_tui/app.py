@@ -85,8 +85,8 @@ class CcTuiApp(App[None]):
             await feed.aclose()
 
     def _draw_changes(self) -> None:
-        screen = self.screen
-        # The first ticks can come before a screen has its widgets.
+        # The first ticks can come before a screen has its widgets, the last ones when no screen is left.
+        screen = self.screen if self.screen_stack else None
         if isinstance(screen, AppScreen) and screen.is_mounted and screen.query(TopBar):
             screen.flush()
 
