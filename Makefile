@@ -9,7 +9,8 @@ demo: .venv/ready
 	@$(BIN)/cc-tui demo
 
 test: .venv/dev
-	@$(BIN)/python -m pytest -n auto
+	@# One more than cores: half of the time a test waits for a process or a clock.
+	@$(BIN)/python -m pytest -n $$($(BIN)/python -c "import os; print(os.cpu_count() + 1)")
 
 # The tests of the fan-out need Ray (240 MB installed); without it `make test` skips them.
 test-ray: .venv/ray
