@@ -92,8 +92,9 @@ def test_a_newcomer_watches_a_study_sees_numbers_and_stops_it(tmp_path: Path, si
         app.press("q")
         app.wait("What becomes of it?")
         app.press("s")
-        assert app.ended() == 130
+        code = app.ended()
         shown = app.raw.decode(errors="replace")
+        assert code == 130, shown[-6000:]
         assert "Interrupted. The same command goes on from here" in shown.replace("\r\n", " ").replace(
             "  ", " "
         )
