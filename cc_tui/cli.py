@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cc_tui.exchange_commands import add_exchange
 from cc_tui.exits import Exit
 from cc_tui.model_commands import add_model_commands
 from cc_tui.pack_commands import add_pack_group
@@ -112,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     add_labels_group(commands, _add_store)
     add_store_group(commands, _add_store)
     add_pack_group(commands)
+    add_exchange(commands, _add_store)
 
     add_model_commands(commands)
     return parser
