@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cc_tui.exits import Exit
+from exports.formats import FORMATS, export
 from store.errors import InputError
 from store.records import ConditionRole, Mode
 
@@ -61,6 +62,41 @@ def add_exchange(
     taken.add_argument("--simulated", action="store_true", help="mark them as simulated data")
     add_store(taken)
     taken.set_defaults(command=_import)
+
+    left = commands.add_parser(
+        "export",
+        help="write a study for other tools",
+        description="Writes a study's finished audits. `cc-tui store export` copies whole tables as Parquet.",
+    )
+    left.add_argument("format", choices=FORMATS, metavar="FORMAT", help=_formats())
+    left.add_argument("target", type=Path, metavar="PATH", help="a file or folder that does not exist yet")
+    left.add_argument("--study", metavar="NAME|ID", help="default: the latest")
+    left.add_argument(
+        "--where",
+        metavar="SQL",
+        help="only audits that fit, such as \"condition_id = 'vanilla' AND branches > 1\"",
+    )
+    add_store(left)
+    left.set_defaults(command=_export)
+
+
+def _formats() -> str:
+    return "; ".join(f"{one.name}: {one.title}" for one in FORMATS.values())
+
+
+def _export(parsed: argparse.Namespace) -> int:
+    from cc_tui import plain
+    from store.mirror import open_store
+    from store.reader import Reader
+
+    reader = Reader(open_store(parsed.store))
+    try:
+        written = export(reader, parsed.format, parsed.target, parsed.study, parsed.where)
+    finally:
+        reader.close()
+    noun = "row" if parsed.format == "csv" else "transcript"
+    plain.say(f"{_count(written, noun)} in {parsed.target}")
+    return Exit.DONE
 
 
 def _import(parsed: argparse.Namespace) -> int:
