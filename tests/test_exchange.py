@@ -261,9 +261,6 @@ def test_a_score_that_a_partial_answer_holds_is_one(tmp_path: Path) -> None:
 def test_our_audits_leave_and_come_back_with_their_trees_and_scores(
     own: Path, tmp_path: Path, form: str
 ) -> None:
-    whole = (
-        f"{ours} WHERE audit_id = (SELECT audit_id FROM audits WHERE branches > 1 ORDER BY audit_id LIMIT 1)"
-    )
     write(own, form, tmp_path / "out", "mode = 'self_report'")
     taken, skipped = bring(tmp_path / "store", tmp_path / "out")
     assert (taken.imported, skipped) == (24, [])
