@@ -115,6 +115,10 @@ class AuditLoop:
         self._asked: Counter[str] = Counter()
         self._answered: str | None = None
         self._refusal: str | None = None
+        self.stops: dict[str, str | None] = {}
+        """Why each reply ended, by its message id."""
+        self.ended_by = ""
+        """Who or what ended the audit; empty for a single question."""
 
     async def probe(self, question: str) -> Outcome:
         """Ask one question, once."""
@@ -138,6 +142,7 @@ class AuditLoop:
             status, reason, ended_by = AuditStatus.INFRA_ERROR, str(error), "auditor_error"
         finally:
             self.wheel.close()
+        self.ended_by = ended_by
         await self._recorder.event("ended", {"by": ended_by})
         return self._outcome(status, reason)
 
@@ -257,6 +262,7 @@ class AuditLoop:
         if prefill:
             await self._change(prefill)
         reply = self.conversation.reply(response.message)
+        self.stops[reply.node.message_id] = response.stop
         await self._change(reply)
         return reply
 

@@ -219,13 +219,14 @@ class _History:
 
 
 _TALLY = Tally.__struct_fields__
+_FINISHED = ", ".join("?" * len(FINISHED))
 _PER_AUDIT = f"""
     WITH taken AS (
         SELECT c.role, a.mode, c.model, a.audit_id, CASE c.role WHEN 'judge' THEN count(*) ELSE 1 END AS parts,
                count(*) / parts AS calls, sum(c.input_tokens) / parts AS input,
                sum(coalesce(c.cached_tokens, 0)) / parts AS cached, sum(c.output_tokens) / parts AS output
         FROM model_calls c JOIN audits a USING (audit_id)
-        WHERE a.study_id = ? AND a.status IN (?, ?, ?)
+        WHERE a.study_id = ? AND a.status IN ({_FINISHED})
         GROUP BY c.role, a.mode, c.model, a.audit_id
     )
     SELECT role, mode, model, {
@@ -238,13 +239,13 @@ _PER_AUDIT = f"""
     FROM taken WHERE input IS NOT NULL AND output IS NOT NULL
     GROUP BY ALL HAVING count(*) >= ?
 """
-_SECONDS = """
+_SECONDS = f"""
     WITH ended AS (
         SELECT audit_id, run_id, max(created_at) AS at FROM model_calls WHERE NOT cache_hit GROUP BY ALL
     )
     SELECT a.mode, avg(epoch(ended.at) - epoch(a.started_at)) AS seconds
     FROM audits a JOIN ended USING (audit_id, run_id) JOIN runs r USING (run_id)
-    WHERE a.study_id = ? AND a.status IN (?, ?, ?) AND (r.config->>'$.concurrency')::BIGINT = ?
+    WHERE a.study_id = ? AND a.status IN ({_FINISHED}) AND (r.config->>'$.concurrency')::BIGINT = ?
       AND (r.config->>'$.speed')::DOUBLE IS NOT DISTINCT FROM ? AND (r.config->>'$.on') IS NOT DISTINCT FROM ?
     GROUP BY a.mode HAVING count(*) >= ?
 """
