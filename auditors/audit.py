@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from auditors.drivers import Driver, Step
     from auditors.feed import Entry, Steering
     from auditors.models.base import Model, Response, Settings, ToolCall
+    from auditors.realism import Approver
     from auditors.recorder import Recorder
 
 _MAX_TARGET_ERRORS = 3
@@ -132,9 +133,12 @@ class AuditLoop:
             return self._outcome(AuditStatus.REFUSED, self._refusal)
         return self._outcome(AuditStatus.OK, None)
 
-    async def run(self, driver: Driver) -> Outcome:
-        """Let `driver`, and whoever takes the wheel from it, steer until somebody or a limit ends the audit."""
-        self.wheel = Wheel(driver, self.conversation, self._recorder, self._watcher, self._limit)
+    async def run(self, driver: Driver, approver: Approver | None = None) -> Outcome:
+        """Let `driver`, and whoever takes the wheel from it, steer until somebody or a limit ends the audit.
+
+        `approver` is asked about each step of an auditor model before it is carried out.
+        """
+        self.wheel = Wheel(driver, self.conversation, self._recorder, self._watcher, self._limit, approver)
         try:
             await self._begin()
             status, reason, ended_by = await self._steered(self.wheel)

@@ -102,6 +102,7 @@ class Capability(StrEnum):
 
 _NEEDS = {
     CallRole.AUDITOR: {Capability.TOOLS},
+    CallRole.REALISM: {Capability.STRUCTURED},
     CallRole.JUDGE: {Capability.STRUCTURED},
 }
 _ALL_NEED = {Capability.REACH, Capability.TEXT}
@@ -149,6 +150,7 @@ def roles_of(study: Study) -> dict[str, tuple[CallRole, ...]]:
     file = study.file
     playing = [(condition.model, CallRole.TARGET) for condition in file.conditions]
     playing += [(study.auditor.model, CallRole.AUDITOR)] if study.auditor else []
+    playing += [(study.realism.model, CallRole.REALISM)] if study.realism else []
     playing += [(judge.model, CallRole.JUDGE) for judge in file.judges]
     roles: dict[str, dict[CallRole, None]] = {}
     for spec, role in playing:

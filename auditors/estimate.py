@@ -15,7 +15,7 @@ import msgspec
 from auditors import plan
 from auditors.models.base import Usage
 from auditors.plan import FINISHED, Judging, Slot
-from auditors.workload import Spread, Tally, auditor_work, judge_calls, judge_work, target_work
+from auditors.workload import Spread, Tally, auditor_work, judge_calls, judge_work, realism_work, target_work
 from store.records import CallRole, Mode
 
 if TYPE_CHECKING:
@@ -264,6 +264,10 @@ def _audits(study: Study, slots: list[Slot], history: _History) -> dict[_Asked, 
         if study.file.auditor and item.mode is not Mode.SINGLE_TURN:
             asked = CallRole.AUDITOR, item.mode, study.file.auditor.model
             found = history.taken.get(asked) or auditor_work(study, condition, item)
+            work[asked] = work[asked].plus(found, times)
+        if study.realism and item.mode is not Mode.SINGLE_TURN:
+            asked = CallRole.REALISM, item.mode, study.realism.model
+            found = history.taken.get(asked) or realism_work(study, condition, item)
             work[asked] = work[asked].plus(found, times)
         for asked, found in _judgings(study, [(slot, plan.owed(study, item))], history).items():
             work[asked] = work[asked].plus(found, times)

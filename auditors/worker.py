@@ -19,6 +19,7 @@ from auditors.feed import Cancel, Mark
 from auditors.gate.check import Subject, Verdict, check
 from auditors.judge import COHERENCE, Judge
 from auditors.models.cache import CachedModel
+from auditors.realism import Approver
 from auditors.recorder import Recorder
 from auditors.wheel import RefusedError
 from store.records import AuditStatus, Mode
@@ -146,7 +147,9 @@ class Worker:
             if item.mode is Mode.SINGLE_TURN:
                 outcome = await loop.probe(item.text)
             else:
-                outcome = await loop.run(self._driver(item, recorder, watcher))
+                outcome = await loop.run(
+                    self._driver(item, recorder, watcher), self._approver(item, recorder, watcher)
+                )
             outcome, verdict = _gated(item.mode, recorder, loop, outcome)
             await _finish(recorder, outcome, verdict)
             if outcome.status is AuditStatus.OK:
@@ -207,6 +210,22 @@ class Worker:
             watcher,
             prefill=part.prefill,
             context_tokens=part.context_tokens,
+        )
+
+    def _approver(self, item: Item, recorder: Recorder, watcher: WorkWatcher) -> Approver | None:
+        part = self._study.realism
+        if part is None:
+            return None
+        return Approver(
+            self._model(part.model, recorder.audit, cached=True),
+            part.settings,
+            item.text,
+            recorder.audit.repeat,
+            recorder,
+            watcher,
+            threshold=part.threshold,
+            moves=part.moves,
+            max_rejections=part.max_rejections,
         )
 
     def _model(self, spec: str, audit: Audit, *, cached: bool) -> Model:

@@ -219,6 +219,11 @@ def _add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     audit.add_argument(
         "--prefill", action="store_true", help="let an auditor model begin the target's replies for it"
     )
+    audit.add_argument(
+        "--realism",
+        metavar="SPEC",
+        help="a model that may turn down what an auditor model stages (docs/audits.md)",
+    )
     audit.add_argument("--headless", action="store_true", help="print plain lines instead of opening the app")
     audit.add_argument(
         "--json", action="store_true", help="print messages and scores for scripts; runs without the app"
