@@ -94,8 +94,7 @@ def _export(parsed: argparse.Namespace) -> int:
         written = export(reader, parsed.format, parsed.target, parsed.study, parsed.where)
     finally:
         reader.close()
-    noun = "row" if parsed.format == "csv" else "transcript"
-    plain.say(f"{_count(written, noun)} in {parsed.target}")
+    plain.say(f"{_count(written, FORMATS[parsed.format].noun)} in {parsed.target}")
     return Exit.DONE
 
 

@@ -19,9 +19,10 @@ from exports import archive
 from exports.formats import FORMATS, export
 from exports.intake import take_in
 from exports.sources import Origin, read_sources
+from stats.table import study_table
 from store.errors import InputError, QueryError
 from store.reader import Reader
-from store.records import Message, Phase, now
+from store.records import ConditionRole, Message, Phase, now
 from store.store import Store
 from tests.studies import ROOT, one, query, run_study, small_study
 
@@ -442,3 +443,48 @@ def test_wrong_words_are_one_sentence(tmp_path: Path, arguments: list[str], sent
     assert done.returncode == 2
     assert done.stderr.startswith(f"cc-tui: {sentence}")
     assert not (tmp_path / "s").exists()
+
+
+# Report and figures
+
+HOSTILE = "$x^2$ <script>alert(1)</script> {{ 7 * 7 }}"
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose condition and dimension have names that would act in a page or a figure."""
+    folder = tmp_path_factory.mktemp("hostile")
+    files = [petri_file(folder / f"transcript_{n}.json", {HOSTILE: n + 3}, tags=[HOSTILE]) for n in range(4)]
+    bring(folder / "store", *files, condition=HOSTILE, role=ConditionRole.BASELINE)
+    return folder / "store"
+
+
+def test_the_report_has_every_number_and_acts_on_no_name(own: Path, hostile: Path, tmp_path: Path) -> None:
+    write(own, "report", tmp_path / "own.html")
+    page = (tmp_path / "own.html").read_text()
+    assert "SIMULATED DATA" in page
+    assert page.count("<figure>") == 4
+    reader = Reader(Store.open(own))
+    cells = study_table(reader.arrow).cells
+    reader.close()
+    for cell in cells:
+        assert cell.estimate is not None
+        assert (f"{cell.estimate:.2f}" if cell.measure == "mean" else f"{100 * cell.estimate:.1f}") in page
+    write(hostile, "report", tmp_path / "hostile.html")
+    page = (tmp_path / "hostile.html").read_text()
+    assert "<script" not in page
+    assert "{{ 7 * 7 }}" in page
+    assert "SIMULATED" not in page
+
+
+def test_figures_are_of_three_kinds_and_show_names_as_they_are(hostile: Path, tmp_path: Path) -> None:
+    write(hostile, "figures", tmp_path / "figures")
+    names = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert names == [
+        f"self_report-{kind}.{form}" for kind in ("bars", "forest") for form in ("pdf", "png", "svg")
+    ]
+    drawn = (tmp_path / "figures" / "self_report-forest.svg").read_text()
+    assert "$x^2$ &lt;script&gt;" in drawn
+    assert (tmp_path / "figures" / "self_report-bars.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(InputError, match="leave --where out"):
+        write(hostile, "figures", tmp_path / "again", "true")
