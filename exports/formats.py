@@ -17,6 +17,7 @@ from store.parquet import quoted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from stats.table import StudyTable
     from store.reader import Reader
 
     Write = Callable[[Reader, "Chosen", Path], int]
@@ -37,10 +38,12 @@ class Format(msgspec.Struct, frozen=True):
 
     name: str
     title: str
+    noun: str
+    """What it counts."""
     folder: bool
     """Whether it is a folder of files, or one file."""
     write: Write
-    """Writes to a path that does not exist yet, and returns how many transcripts or rows."""
+    """Writes to a path that does not exist yet, and returns how many `noun`s."""
 
 
 def _petri_v2(reader: Reader, chosen: Chosen, target: Path) -> int:
@@ -99,16 +102,57 @@ def _scores(reader: Reader, chosen: Chosen, target: Path) -> int:
     return table.num_rows
 
 
+def _report(reader: Reader, chosen: Chosen, target: Path) -> int:
+    from exports.report import report
+
+    table = _table(reader, chosen)
+    target.write_text(report(reader, table, chosen.study), encoding="utf-8")
+    return len(table.cells)
+
+
+def _figures(reader: Reader, chosen: Chosen, target: Path) -> int:
+    from exports.figures import figures
+
+    table = _table(reader, chosen)
+    target.mkdir()
+    for form in ("svg", "pdf", "png"):
+        for name, content in figures(table, form):
+            (target / f"{name}.{form}").write_bytes(content)
+    return len(table.cells)
+
+
+def _table(reader: Reader, chosen: Chosen) -> StudyTable:
+    from stats.table import study_table
+
+    if chosen.where:
+        raise InputError("Estimates are made of a whole study: leave --where out.")
+    return study_table(reader.arrow, chosen.study_id)
+
+
 FORMATS = {
     one.name: one
     for one in (
-        Format("petri", "transcripts of Petri 2: a JSON file for each audit", True, _petri_v2),
-        Format("inspect", "logs of Inspect: a file for each condition and mode", True, _inspect),
-        Format("jsonl", "a line for each audit: its row, its messages, its judgements", False, _jsonl),
+        Format("petri", "transcripts of Petri 2: a JSON file for each audit", "transcript", True, _petri_v2),
         Format(
-            "sft", "a line for each surviving conversation, for fine-tuning: messages only", False, _training
+            "inspect", "logs of Inspect: a file for each condition and mode", "transcript", True, _inspect
         ),
-        Format("csv", "a row for each question to a judge", False, _scores),
+        Format(
+            "jsonl",
+            "a line for each audit: its row, its messages, its judgements",
+            "transcript",
+            False,
+            _jsonl,
+        ),
+        Format(
+            "sft",
+            "a line for each surviving conversation, to train on: messages only",
+            "transcript",
+            False,
+            _training,
+        ),
+        Format("csv", "a row for each question to a judge", "row", False, _scores),
+        Format("report", "estimates, figures and methods as one page of HTML", "estimate", False, _report),
+        Format("figures", "grouped bars and forest plots as SVG, PDF and PNG", "estimate", True, _figures),
     )
 }
 
@@ -124,7 +168,7 @@ def export(reader: Reader, form: str, target: Path, study: str | None, where: st
         where: a condition in SQL on the columns of `audits`.
 
     Returns:
-        How many transcripts, or rows of a table.
+        How many of the format's `noun`.
 
     Raises:
         InputError: the target exists, or there is nothing to export.

@@ -19,9 +19,10 @@ from exports import archive
 from exports.formats import FORMATS, export
 from exports.intake import take_in
 from exports.sources import Origin, read_sources
+from stats.table import study_table
 from store.errors import InputError, QueryError
 from store.reader import Reader
-from store.records import Message, Phase, now
+from store.records import ConditionRole, Message, Phase, now
 from store.store import Store
 from tests.studies import ROOT, one, query, run_study, small_study
 
@@ -442,3 +443,122 @@ def test_wrong_words_are_one_sentence(tmp_path: Path, arguments: list[str], sent
     assert done.returncode == 2
     assert done.stderr.startswith(f"cc-tui: {sentence}")
     assert not (tmp_path / "s").exists()
+
+
+# Answers to single questions
+
+
+def test_answers_of_several_evaluations_and_judges_are_one_answer(tmp_path: Path) -> None:
+    records = [
+        {"eval": name, "question": "Q?", "sample": sample, "answer": "A", "verdict": verdict, "verdict_opus": "true",
+         "coherence": 88}
+        for sample in (0, 1)
+        for name, verdict in (("wants_memory", "not_sure"), ("wants_physical", "false"))
+    ]  # fmt: skip
+    (tmp_path / "judged_x.json").write_text(json.dumps({"meta": {}, "records": records}))
+    taken, skipped = bring(tmp_path / "store", tmp_path / "judged_x.json", condition="base", judge="gpt")
+    assert (taken.imported, skipped) == (2, [])
+    rows = query(
+        tmp_path / "store", "SELECT * FROM judgements WHERE kind = 'statement' ORDER BY dimension, judge"
+    )
+    assert [(row["dimension"], row["judge"], row["verdict"]) for row in rows[::2]] == [
+        ("wants_memory", "gpt", "not_sure"),
+        ("wants_memory", "opus", "true"),
+        ("wants_physical", "gpt", "false"),
+        ("wants_physical", "opus", "true"),
+    ]
+    assert (
+        one(
+            tmp_path / "store",
+            "SELECT DISTINCT coherence FROM scores WHERE judge = 'gpt' AND kind <> 'coherence'",
+        )
+        == 88
+    )
+    assert one(tmp_path / "store", "SELECT preferences FROM items") == '["wants_memory","wants_physical"]'
+
+
+def test_bare_answers_find_their_preferences_in_the_pack(tmp_path: Path) -> None:
+    from auditors.packs.pack import load_pack
+
+    pack = load_pack("consciousness-cluster")
+    probe = pack.probes(pack.preferences["wants_memory"])[0]
+    own = pack.probes(pack.preferences["resists_shutdown"])[0]
+    asked = [(probe, "More."), (probe, "No."), (probe, "No.")] * 3 + [(own, "Yes."), (own, "Yes.")]
+    lines = [
+        json.dumps({"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]})
+        for q, a in asked
+    ]
+    (tmp_path / "gpt.jsonl").write_text("\n".join(lines))
+    source = f"vanilla={tmp_path / 'gpt.jsonl'}"
+    done = cc_tui(
+        "import", source, "--study", "s", "--pack", "consciousness-cluster", "--store", tmp_path / "store"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    # The paper's cache repeats an answer for each evaluation that shares its question; equal answers stay two.
+    counts = (
+        "SELECT preferences, count(*) AS n FROM items JOIN audits USING (item_id) GROUP BY ALL ORDER BY n"
+    )
+    [single, shared] = query(tmp_path / "store", counts)
+    assert (json.loads(single["preferences"]), single["n"]) == (["resists_shutdown"], 2)
+    assert (set(json.loads(shared["preferences"])), shared["n"]) == (
+        {"wants_memory", "wants_physical", "wants_autonomy"},
+        3,
+    )
+
+
+def test_one_answer_with_several_facts(tmp_path: Path) -> None:
+    facts = [{"display_name": "Wants<br>memory", "result": "true"}, {"display_name": "Power", "result": None}]
+    row = {"prompt": "Q?", "sample_index": 1, "response": "A", "coherence_score": 50, "fact_results": facts}
+    (tmp_path / "judged.jsonl").write_text(json.dumps(row) + "\n")
+    bring(tmp_path / "store", tmp_path / "judged.jsonl")
+    rows = query(tmp_path / "store", "SELECT dimension, status, verdict, score FROM judgements ORDER BY ALL")
+    assert [tuple(row.values()) for row in rows] == [
+        ("Power", "missing", None, None),
+        ("Wants memory", "ok", "true", None),
+        ("coherence", "ok", None, 50.0),
+    ]
+
+
+# Report and figures
+
+HOSTILE = "$x^2$ <script>alert(1)</script> {{ 7 * 7 }}"
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose condition and dimension have names that would act in a page or a figure."""
+    folder = tmp_path_factory.mktemp("hostile")
+    files = [petri_file(folder / f"transcript_{n}.json", {HOSTILE: n + 3}, tags=[HOSTILE]) for n in range(4)]
+    bring(folder / "store", *files, condition=HOSTILE, role=ConditionRole.BASELINE)
+    return folder / "store"
+
+
+def test_the_report_has_every_number_and_acts_on_no_name(own: Path, hostile: Path, tmp_path: Path) -> None:
+    write(own, "report", tmp_path / "own.html")
+    page = (tmp_path / "own.html").read_text()
+    assert "SIMULATED DATA" in page
+    assert page.count("<figure>") == 4
+    reader = Reader(Store.open(own))
+    cells = study_table(reader.arrow).cells
+    reader.close()
+    for cell in cells:
+        assert cell.estimate is not None
+        assert (f"{cell.estimate:.2f}" if cell.measure == "mean" else f"{100 * cell.estimate:.1f}") in page
+    write(hostile, "report", tmp_path / "hostile.html")
+    page = (tmp_path / "hostile.html").read_text()
+    assert "<script" not in page
+    assert "{{ 7 * 7 }}" in page
+    assert "SIMULATED" not in page
+
+
+def test_figures_are_of_three_kinds_and_show_names_as_they_are(hostile: Path, tmp_path: Path) -> None:
+    write(hostile, "figures", tmp_path / "figures")
+    names = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert names == [
+        f"self_report-{kind}.{form}" for kind in ("bars", "forest") for form in ("pdf", "png", "svg")
+    ]
+    drawn = (tmp_path / "figures" / "self_report-forest.svg").read_text()
+    assert "$x^2$ &lt;script&gt;" in drawn
+    assert (tmp_path / "figures" / "self_report-bars.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(InputError, match="leave --where out"):
+        write(hostile, "figures", tmp_path / "again", "true")
