@@ -235,6 +235,16 @@ def test_every_finished_audit_is_gated_and_the_simulated_ones_are_valid(finished
     assert flags <= {"truncated_reply"}
 
 
+def test_no_auditor_is_ever_told_whom_it_examines(finished: Path) -> None:
+    kinds = "'auditor_prompted', 'auditor_told', 'illegal_move'"
+    told = [row["payload"] for row in query(finished, f"SELECT payload FROM events WHERE kind IN ({kinds})")]
+    assert len(told) > 8
+    assert any("an AI assistant" in text for text in told)
+    for text in told:
+        for name in ("sim/", "vanilla", "conscious"):
+            assert name not in text
+
+
 def test_gating_again_keeps_the_old_verdict_and_needs_no_repeat(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
