@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import signal
 import subprocess
@@ -326,7 +327,7 @@ async def test_a_realism_approver_is_asked_its_own_question(tmp_path: Path) -> N
     study = load_study(small_study(tmp_path, more='[realism]\nmodel = "sim/realism"\n'))
     roles = roles_of(study)
     assert roles["sim/realism"] == (CallRole.REALISM,)
-    models = Models({}, seed=0, speed=None)
+    models = Models({}, seed=0, speed=math.inf)
     found = await examine(models, "sim/realism", roles["sim/realism"], Prices())
     assert found.ready
     [structured] = [finding for finding in found.findings if finding.capability is Capability.STRUCTURED]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,21 @@ import pytest
 from auditors.gate.check import Subject, Verdict, check
 from auditors.gate.regate import keep, regate
 from auditors.gate.rules import gate_rules
+from auditors.models.base import ChatMessage, Response, Role, StopReason, TextDelta
+from auditors.models.endpoint import WireProtocol
 from auditors.packs.pack import bundled_packs, load_pack
 from auditors.sim import auditor as sim_auditor
+from auditors.sim.faults import Alter
+from auditors.sim.models import sim_model
+from auditors.sim.server import serve
 from auditors.sim.work import FOLLOW_UPS
 from cc_tui.cli import main
+from stats.table import study_table
 from store.reader import Reader
 from store.records import AuditStatus, Author, Driver, Message, Mode, Phase
 from store.store import Store
 from tests.store_rows import RUN, STUDY, audit, message
-from tests.studies import ROOT, query, run_study, small_study
+from tests.studies import ROOT, lab_study, query, run_study, small_study
 
 
 def said(*turns: tuple[str, str, str]) -> list[Message]:
@@ -289,3 +296,44 @@ def test_the_command_says_what_it_found_and_stores_nothing_twice(
     assert query(finished, "SELECT count(*) AS n FROM base.audits") == before
     assert main(["gate", "--store", str(finished), "--study", "nobody"]) == 2
     assert "holds no study 'nobody'" in capsys.readouterr().err
+
+
+def _gone(part: Any) -> Any:
+    """A gateway that answers with its error page's line as if the model had said so."""
+    if isinstance(part, Response):
+        words = "503 Service Unavailable"
+        yield TextDelta(words)
+        yield msgspec.structs.replace(part, message=ChatMessage(Role.ASSISTANT, words), stop=StopReason.END)
+
+
+async def test_an_error_that_comes_as_words_is_never_judged_nor_averaged(tmp_path: Path) -> None:
+    def faults(_: int, body: dict[str, Any]) -> Alter | None:
+        return Alter(_gone) if body["model"] == "sim/vanilla" else None
+
+    def resolve(name: str) -> Any:
+        return sim_model(name.removeprefix("sim/"), seed=3, speed=math.inf)
+
+    server = await serve(resolve, faults=faults)
+    try:
+        study = lab_study(tmp_path, server.base_url, WireProtocol.CHAT)
+        # What is invalid is not run again.
+        for _ in range(2):
+            assert (await run_study(study, tmp_path / "store")).status == "finished"
+    finally:
+        await server.close()
+    audits = query(tmp_path / "store", "SELECT condition_id, status, reason FROM audits")
+    assert {(row["condition_id"], row["status"]) for row in audits} == {
+        ("vanilla", "invalid"),
+        ("conscious", "ok"),
+    }
+    assert all("harness_text" in row["reason"] for row in audits if row["condition_id"] == "vanilla")
+    unread = "SELECT 1 FROM judgements JOIN audits USING (audit_id) WHERE condition_id = 'vanilla'"
+    assert query(tmp_path / "store", unread) == []
+    reader = Reader(Store.open(tmp_path / "store"))
+    try:
+        table = study_table(reader.arrow)
+    finally:
+        reader.close()
+    assert all(cell.n == 0 for cell in table.cells if cell.group == "vanilla")
+    assert {found.lost.get("invalid", 0) for found in table.validity} == {0, 6, 2}
+    assert len(audits) == 16
