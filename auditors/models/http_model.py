@@ -308,10 +308,11 @@ class HttpModel:
         failed: tuple[FailedAttempt, ...],
     ) -> Response:
         # What had been said before the provider stepped in was shown, may be billed, and is not an answer.
+        began = attempt.received > 0
         return Response(
             message=ChatMessage(Role.ASSISTANT),
             stop=StopReason.CONTENT_FILTER,
-            usage=estimate(request, attempt.received),
+            usage=estimate(request, attempt.received) if began else Usage(0, 0, estimated=True),
             model=_name(attempt.answer.model, self._secret),
             failed=failed,
             sent=self._wire.sent(arguments),
