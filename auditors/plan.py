@@ -21,7 +21,7 @@ from store.transcripts import read_records
 if TYPE_CHECKING:
     from store.reader import Reader
 
-FINISHED = (AuditStatus.OK, AuditStatus.REFUSED, AuditStatus.NO_TARGET_TURN)
+FINISHED = (AuditStatus.OK, AuditStatus.REFUSED, AuditStatus.NO_TARGET_TURN, AuditStatus.INVALID)
 """Statuses of audits that are not run again; every other one leaves its slot open."""
 
 
