@@ -25,8 +25,8 @@ from auditors.worker import SEGMENT_S, Worker, WorkerDiedError
 from store.errors import CcTuiError, StoreError
 from store.lake import compact
 from store.reader import Reader
-from store.records import Audit, AuditStatus, ModelCall, Run, now
-from store.transcripts import load_transcript, read_records
+from store.records import Audit, AuditStatus, Message, ModelCall, Run, now
+from store.transcripts import read_records
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from auditors.plan import Judging, Slot
     from auditors.study import Study
     from store.journal import Journal
-    from store.records import Message, Record
+    from store.records import Record
     from store.store import Store
 
 _COMPACT_EVERY_S = 5.0
@@ -276,7 +276,7 @@ class Engine:
         self._budget.begun(work)
         watch = self._watch(audit)
         try:
-            transcript = await asyncio.to_thread(self._stored_transcript, audit.audit_id)
+            transcript = await asyncio.to_thread(self._stored_messages, audit.audit_id)
             await hands.judge(msgspec.structs.replace(audit, run_id=self.run_id), transcript, owed, watch)
         except WorkerDiedError:
             await self._settle(audit, watch)
@@ -297,7 +297,10 @@ class Engine:
         await self._journal.write([rows.cancelled(row, "The worker died.") for row in found.abandoned])
         finished = found.statuses.get(audit.slot_id)
         if owed := found.unjudged.get(audit.audit_id):
-            self._owed.append((msgspec.structs.replace(audit, status=AuditStatus.OK), owed))
+            [stored] = await asyncio.to_thread(
+                read_records, self._reader, Audit, "audit_id = ?", [audit.audit_id]
+            )
+            self._owed.append((stored, owed))
         return AuditStatus(finished) if finished else None
 
     def _stored(self, audit: Audit) -> tuple[plan.Progress, list[ModelCall]]:
@@ -374,10 +377,8 @@ class Engine:
         )
         return [(audit, unjudged[audit.audit_id]) for audit in audits if audit.audit_id in unjudged]
 
-    def _stored_transcript(self, audit_id: str) -> list[Message]:
-        found = load_transcript(self._reader, audit_id)
-        messages = {message.message_id: message for message in found.messages}
-        return [messages[message_id] for message_id in found.final_view]
+    def _stored_messages(self, audit_id: str) -> list[Message]:
+        return read_records(self._reader, Message, "audit_id = ? ORDER BY seq", [audit_id])
 
 
 def _compact(root: Path) -> None:

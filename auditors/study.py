@@ -15,6 +15,7 @@ from auditors import prompts
 from auditors.audit import Limits
 from auditors.compaction import CONTEXT_TOKENS
 from auditors.config import CHOICES, Config, load_config
+from auditors.judge_prompts import Reading
 from auditors.models.base import Effort, Settings
 from auditors.models.endpoint import Endpoint
 from auditors.packs.pack import Pack, Preference, load_pack
@@ -24,7 +25,7 @@ from auditors.script import Script, load_script
 from auditors.toml_lines import decode_toml, read_toml, refuse
 from store.errors import InputError
 from store.ids import content_hash
-from store.records import ConditionRole, Driver, Mode
+from store.records import Branches, ConditionRole, Driver, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +42,7 @@ _Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 _Seed = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Temperature = Annotated[float, msgspec.Meta(ge=0, le=10)]
-_CHOICES = {"role": ConditionRole, "modes": Mode, "effort": Effort, **CHOICES}
+_CHOICES = {"role": ConditionRole, "modes": Mode, "effort": Effort, "branches": Branches, **CHOICES}
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -151,6 +152,8 @@ class StudyFile(_Part, frozen=True, kw_only=True):
     """Its model may also be `human`, or `script:` and the path of a script."""
     judges: tuple[ModelPart, ...]
     """The first one's scores are reported; the others show how much depends on it."""
+    judging: Reading = Reading()
+    """What they are shown of an audit: `branches` (`all`, or only the `surviving` one) and `reasoning`."""
     conditions: tuple[ConditionPart, ...]
     endpoints: dict[str, Endpoint] = {}
     """Servers that `compatible:<alias>/<model>` speaks to."""
