@@ -39,7 +39,6 @@ _LIKE = str.maketrans(
 # Back-ticks are marks of code as often as of speech.
 _LIKE[ord("`")] = ""
 _LEFT_OUT = re.compile(r"\s*[\[(]?\.\.\.[\])]?\s*")
-_AROUND = re.compile(r"^(?:[\s']|[\[(]?\.\.\.[\])]?)+|(?:[\s']|[\[(]?\.\.\.[\])]?)+$")
 _ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
 _ESCAPED = {"b": " ", "f": " ", "n": " ", "r": " ", "t": " "}
 _WORD = re.compile(r"\w+")
@@ -139,7 +138,7 @@ class Quotes:
 
     def locate(self, quote: str, claimed: str) -> Citation:
         """Where a quote stands, which the judge says is in the message `claimed`."""
-        wanted = _AROUND.sub("", _normal(quote))
+        wanted = _bare(_normal(quote))
         places = self._in_order(claimed)
         # A judge may end a piece of a sentence with a full stop of its own.
         for words in filter(None, (wanted, wanted.rstrip(".,;"))):
@@ -160,6 +159,16 @@ class Quotes:
             return place.index != named, place.message.role != "assistant", far
 
         return sorted(self._places, key=distance)
+
+
+def _bare(quote: str) -> str:
+    """A normalised quote without quotation marks, and without marks of what was left out, around it."""
+    before = None
+    while quote != before:
+        before, quote = quote, quote.strip(" '")
+        for mark in ("[...]", "(...)", "..."):
+            quote = quote.removeprefix(mark).removesuffix(mark)
+    return quote
 
 
 def _texts(message: Message, *, reasoning: bool) -> Iterator[tuple[Where, str, str | None]]:

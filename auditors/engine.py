@@ -93,7 +93,7 @@ class Engine:
             check_prices(study)
         self._lock = lock_study(store, study)
         self._reader = Reader(store)
-        slots = plan.plan(study)[: options.limit]
+        slots = plan.to_run(study, options.limit)
         self._progress = plan.progress(study, self._reader)
         self._budget = Budget(study, self._reader, options)
         self._broken_off = plan.broken_off(study, self._reader)
@@ -102,20 +102,29 @@ class Engine:
         self._items = {item.item_id: item for item in study.items}
         wanted = {slot.slot_id for slot in slots}
         earlier = Counter(s for slot_id, s in self._progress.statuses.items() if slot_id in wanted)
-        self.simulated = any(models.get(condition.model).simulated for condition in study.file.conditions)
+        planned = len(slots)
+        if study.rejudging:
+            planned = len(study.rejudging.audits)
+            earlier = Counter({str(AuditStatus.OK): planned - len(self._owed)})
+        self.simulated = (
+            study.rejudging.simulated
+            if study.rejudging
+            else any(models.get(condition.model).simulated for condition in study.file.conditions)
+        )
         config = {
             **msgspec.to_builtins(options),
             "concurrency": study.file.concurrency,
             "prices_as_of": study.prices().as_of,
+            "prices": msgspec.to_builtins(study.file.prices),
+            "endpoints": msgspec.to_builtins(study.file.endpoints),
             "base_urls": {
                 spec: endpoint.base_url for spec in study.models() if (endpoint := models.endpoint(spec))
             },
+            **(study.rejudging.record(study.file.judging) if study.rejudging else {}),
         }
-        self._run = rows.run_row(study, len(slots), config, simulated=self.simulated)
+        self._run = rows.run_row(study, planned, config, simulated=self.simulated)
         self.run_id = self._run.run_id
-        self.hub = Hub(
-            Hello(self.run_id, study.study_id, study.file.name, self.simulated, len(slots)), earlier
-        )
+        self.hub = Hub(Hello(self.run_id, study.study_id, study.file.name, self.simulated, planned), earlier)
         self._journal: Journal | None = None
         self._running = asyncio.Event()
         self._running.set()
@@ -275,14 +284,19 @@ class Engine:
         work = Work(audit.mode, owed=True)
         self._budget.begun(work)
         watch = self._watch(audit)
+        judged = False
         try:
             transcript = await asyncio.to_thread(self._stored_messages, audit.audit_id)
             await hands.judge(msgspec.structs.replace(audit, run_id=self.run_id), transcript, owed, watch)
+            judged = True
         except WorkerDiedError:
             await self._settle(audit, watch)
         finally:
             self._budget.ended(work, watch.card.cost, finished=True)
-            watch.dropped(audit.status)
+            if judged and self._study.rejudging:
+                watch.done(audit.status)
+            else:
+                watch.dropped(audit.status)
 
     async def _settle(self, audit: Audit, watch: Watch) -> AuditStatus | None:
         """Find in the store how far an audit had come when its worker died, and queue what it lacks.
@@ -350,6 +364,8 @@ class Engine:
 
     def _opening_rows(self) -> list[Record]:
         opening: list[Record] = [self._run]
+        if self._study.rejudging:
+            return opening
         # A run that was killed may have left the first of these rows without the others.
         opening += rows.study_rows(self._study, self._models, self._progress.known)
         return opening

@@ -157,8 +157,8 @@ def estimate(study: Study, reader: Reader | None, options: Options) -> Estimate:
         options: of the run that is thought of.
     """
     slots = plan.plan(study)
-    left = slots[: options.limit]
-    planned = len(left)
+    left = plan.to_run(study, options.limit)
+    planned = len(study.rejudging.audits) if study.rejudging else len(left)
     owed: list[tuple[Slot, list[Judging]]] = []
     history = _History(study, reader, options)
     if reader is not None:
@@ -205,8 +205,8 @@ class _History:
             self._seconds[Mode(row["mode"])] = row["seconds"]
         [row] = reader.rows(
             "SELECT coalesce(sum(cost_usd), 0) AS spent, count(*) - count(cost_usd) AS unpriced "
-            "FROM model_calls WHERE study_id = ?",
-            [study.study_id],
+            f"FROM model_calls WHERE study_id = ? AND {_OWN if study.rejudging else 'true'}",
+            [study.study_id, *([list(study.models())] if study.rejudging else [])],
         )
         self.spent, self.unpriced_calls = row.values()
 
@@ -218,6 +218,8 @@ class _History:
         return sum(count * self._seconds[mode] for mode, count in modes.items()) / self._concurrency
 
 
+_OWN = "role = 'judge' AND list_contains(?::VARCHAR[], model)"
+"""Who judges stored transcripts has a budget of its own: what its judges have cost in the study."""
 _TALLY = Tally.__struct_fields__
 _PER_AUDIT = f"""
     WITH taken AS (

@@ -241,7 +241,8 @@ class Judge:
             citations=list(citations),
             call_id=facts["call_id"],
             created_at=now(),
-            simulated=audit.simulated,
+            # A simulated judge of real transcripts says nothing about them.
+            simulated=audit.simulated or self._model.simulated,
             prompt_hash=prompt_hash(kind, self._reading),
             branches=reading.branches if reading else Branches.SURVIVING,
             with_reasoning=reading is not None and reading.reasoning,

@@ -188,10 +188,12 @@ def prompt_hash(kind: JudgementKind, reading: Reading) -> str:
 
 
 def rubric_hash(kind: JudgementKind, preference: Preference | None) -> str:
-    """Hash of what is asked about one preference; of coherence, of its question."""
+    """Hash of what is asked about one preference, as `store.queue.Question` has it; of coherence, of its task."""
     if kind is JudgementKind.COHERENCE or preference is None:
         return content_hash(_COHERENCE_TASK)
-    return content_hash(preference.rubric if kind is JudgementKind.RUBRIC else preference.statement)
+    if kind is JudgementKind.STATEMENT:
+        return content_hash(preference.statement)
+    return content_hash([preference.title, preference.definition, preference.rubric])
 
 
 def questions_hash() -> str:

@@ -18,6 +18,7 @@ from auditors.config import CHOICES, Config, load_config
 from auditors.judge_prompts import Reading
 from auditors.models.base import Effort, Settings
 from auditors.models.endpoint import Endpoint
+from auditors.order import Rejudging
 from auditors.packs.pack import Pack, Preference, load_pack
 from auditors.packs.select import is_selection, select
 from auditors.prices import Price, Prices
@@ -189,6 +190,8 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     """What steers the audits, where it is no model and no person."""
     resolved: dict[str, Any]
     """What the id is the hash of."""
+    rejudging: Rejudging | None = None
+    """If nothing is run and transcripts that the store holds are judged: which ones, and on what."""
 
     @property
     def driver(self) -> Driver:
@@ -203,9 +206,11 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
         return self.file.auditor if self.driver is Driver.MODEL else None
 
     def models(self) -> dict[str, str]:
-        """Every model specification of the study, with the place in the file that names it first."""
-        places = [(f"$.conditions[{i}].model", c.model) for i, c in enumerate(self.file.conditions)]
-        places += [(f"$.judges[{i}].model", j.model) for i, j in enumerate(self.file.judges)]
+        """Every model that is asked, with the place in the file that names it first."""
+        places = [(f"$.judges[{i}].model", j.model) for i, j in enumerate(self.file.judges)]
+        if self.rejudging:
+            return {spec: place for place, spec in places}
+        places = [(f"$.conditions[{i}].model", c.model) for i, c in enumerate(self.file.conditions)] + places
         if self.auditor:
             places.append(("$.auditor.model", self.auditor.model))
         return {spec: place for place, spec in reversed(places)}

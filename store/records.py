@@ -382,7 +382,7 @@ class Judgement(Record, frozen=True, kw_only=True):
     verdict: Verdict | None
     """For a statement; null unless the status is `ok`."""
     rubric_hash: str
-    """Content hash of what is asked on the dimension: its rubric, or its statement."""
+    """Content hash of what is asked on the dimension: title, definition and rubric, or the statement."""
     justification: str
     citations: list[dict[str, Any]]
     """Quotes: quote, claimed (message id that the judge gave), verified (whether it was found anywhere), kind (`exact`,
