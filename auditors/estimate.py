@@ -80,6 +80,8 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """US dollars that the study has cost already, where a price is known."""
     unpriced_calls: int
     """Calls that were made and whose cost is not in `spent`."""
+    judging_only: bool = False
+    """Whether nothing is run, and stored transcripts are judged."""
 
     @property
     def cost(self) -> Range:
@@ -180,9 +182,10 @@ def estimate(study: Study, reader: Reader | None, options: Options) -> Estimate:
             *_parts(_judgings(study, owed, history), prices, history, owed=True),
         ],
         concurrency=study.file.concurrency,
-        seconds=history.seconds_for(left),
+        seconds=None if study.rejudging else history.seconds_for(left),
         spent=history.spent,
         unpriced_calls=history.unpriced_calls,
+        judging_only=study.rejudging is not None,
     )
 
 

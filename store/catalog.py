@@ -34,8 +34,8 @@ _QUOTES = """from_json(citations, '[{"verified": "BOOLEAN", "kind": "VARCHAR"}]'
 _DERIVED = {
     "judge_versions": (
         "What a judge was asked on a dimension of a study in one way - one rubric, one prompt - and how it answered. "
-        "Of several ways the `current` one has answered for the most audits, and of equals is the newest; `scores` shows "
-        "no other.",
+        "Of several ways the `current` one has answered for the most audits, and of equals is the newest; `scores` "
+        "shows no other.",
         f"""
         SELECT {_VERSION}, any_value(branches) AS branches, any_value(with_reasoning) AS with_reasoning,
                count(DISTINCT audit_id) AS audits, count(*) AS asked,
