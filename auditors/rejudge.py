@@ -29,8 +29,8 @@ from store.transcripts import read_records
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_NO_FILE = Path("stored study")
-"""Stands for the file in messages about a study that is read from the store."""
+_NO_FILE = Path("--judge")
+"""Stands for the file in messages about a study that is read from the store: what can be wrong are its judges."""
 
 
 def rejudged_study(reader: Reader, order: Order) -> Study:

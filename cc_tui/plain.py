@@ -146,7 +146,7 @@ def print_judges(judges: Sequence[JudgeQuality]) -> None:
         ["judge", "kind", "audits", "asked", *_WITHOUT_VALUE, "quotes", "nearly", "not found", "prompt"],
         [
             [
-                f"{judge.judge} (reported)" if judge.reported and judge.current else judge.judge,
+                f"{judge.judge} *" if judge.reported and judge.current else judge.judge,
                 judge.kind,
                 *map(str, (judge.audits, judge.asked, judge.refused, judge.unparsed, judge.missing)),
                 *map(str, (judge.error, judge.quotes, judge.quotes_nearly)),
@@ -156,8 +156,9 @@ def print_judges(judges: Sequence[JudgeQuality]) -> None:
             for judge in judges
         ],
         width=None,
-        optional=("prompt", "nearly"),
+        optional=("prompt", "nearly", "audits", "quotes"),
     )
+    say("*: the judge that is reported. nearly: the quote differs from what was said, at times by a `not`.")
     if not all(judge.current for judge in judges):
         say(
             "earlier: asked with another rubric or prompt. It is kept in `judgements`, and no estimate mixes it in."

@@ -194,8 +194,10 @@ def judgement_blocks(judgements: Iterable[Judgement]) -> list[Block]:
     for judgement in judgements:
         lines = [f"{judgement.dimension} · {judgement.judge}", judgement.justification]
         for citation in judgement.citations:
-            where = citation.get("message_id") or "?"
-            sign = f"✓ in {where}" if citation.get("verified") else f"✗ not found in {where}"
+            where = citation.get("message_id") or citation.get("claimed") or "?"
+            sign = f"✗ not found in {where}"
+            if citation.get("verified"):
+                sign = f"≈ nearly in {where}" if citation.get("kind") == "fuzzy" else f"✓ in {where}"
             lines.append(f"{sign}: “{citation.get('quote', '')}”")
         missing = judgement.status is not JudgementStatus.OK
         blocks.append(
