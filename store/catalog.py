@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _VERSION = "study_id, judge, kind, dimension, rubric_hash, prompt_hash"
-_ANSWERS = """
-    SELECT * FROM judgements
-    QUALIFY row_number() OVER (PARTITION BY audit_id, judge, kind, dimension, repeat, rubric_hash, prompt_hash
-                               ORDER BY status = 'ok' DESC, judgement_id DESC) = 1
+_CURRENT = f"""
+    SELECT {_VERSION} FROM judgements GROUP BY {_VERSION}
+    QUALIFY row_number() OVER (
+        PARTITION BY study_id, judge, kind, dimension
+        ORDER BY count(DISTINCT audit_id) FILTER (status <> 'error') DESC, max(judgement_id) DESC
+    ) = 1
 """
-"""One row for each question to a judge: its answer, or else the newest failure."""
+"""Of several ways in which a judge was asked the one that counts."""
 _QUOTES = """from_json(citations, '[{"verified": "BOOLEAN", "kind": "VARCHAR"}]')"""
 
 _DERIVED = {
@@ -46,11 +48,12 @@ _DERIVED = {
                sum(len(list_filter({_QUOTES}, lambda q: NOT q.verified)))::BIGINT AS quotes_not_found,
                sum(len(list_filter({_QUOTES}, lambda q: q.kind = 'fuzzy')))::BIGINT AS quotes_nearly,
                min(created_at) AS first_at, max(created_at) AS last_at,
-               row_number() OVER (
-                   PARTITION BY study_id, judge, kind, dimension
-                   ORDER BY count(DISTINCT audit_id) FILTER (status <> 'error') DESC, max(judgement_id) DESC
-               ) = 1 AS "current"
-        FROM ({_ANSWERS}) GROUP BY {_VERSION}
+               ({_VERSION}) IN ({_CURRENT}) AS "current"
+        FROM (
+            SELECT * FROM judgements
+            QUALIFY row_number() OVER (PARTITION BY audit_id, repeat, {_VERSION}
+                                       ORDER BY status = 'ok' DESC, judgement_id DESC) = 1
+        ) GROUP BY {_VERSION}
         """,
     ),
     "scores": (
@@ -59,8 +62,10 @@ _DERIVED = {
         "reported judge.",
         f"""
         WITH answers AS (
-            SELECT * FROM ({_ANSWERS})
-            SEMI JOIN (FROM judge_versions WHERE "current") USING ({_VERSION})
+            -- In one version, audit, judge, dimension and repeat name the question.
+            SELECT * FROM judgements SEMI JOIN ({_CURRENT}) USING ({_VERSION})
+            QUALIFY row_number() OVER (PARTITION BY audit_id, judge, dimension, repeat
+                                       ORDER BY status = 'ok' DESC, judgement_id DESC) = 1
         ), chosen AS (
             -- Who judged later is reported if a run that has finished says so.
             SELECT study_id, config->>'$.reported_judge' AS judge FROM runs
