@@ -158,7 +158,6 @@ def estimate(study: Study, reader: Reader | None, options: Options) -> Estimate:
         reader: the store; None if there is none yet.
         options: of the run that is thought of.
     """
-    slots = plan.plan(study)
     left = plan.to_run(study, options.limit)
     planned = len(study.rejudging.audits) if study.rejudging else len(left)
     owed: list[tuple[Slot, list[Judging]]] = []
@@ -166,10 +165,9 @@ def estimate(study: Study, reader: Reader | None, options: Options) -> Estimate:
     if reader is not None:
         progress = plan.progress(study, reader)
         left = [slot for slot in left if slot.slot_id not in progress.statuses]
-        by_id = {slot.slot_id: slot for slot in slots}
-        rows = reader.rows("SELECT audit_id, slot_id FROM audits WHERE study_id = ?", [study.study_id])
-        slot_of = {row["audit_id"]: by_id[row["slot_id"]] for row in rows}
-        owed = [(slot_of[audit_id], dues) for audit_id, dues in progress.unjudged.items()]
+        owed = [
+            (_slot(study, row), progress.unjudged[row["audit_id"]]) for row in _unjudged(reader, progress)
+        ]
     prices = study.prices()
     return Estimate(
         study=study.file.name,
@@ -186,6 +184,25 @@ def estimate(study: Study, reader: Reader | None, options: Options) -> Estimate:
         spent=history.spent,
         unpriced_calls=history.unpriced_calls,
         judging_only=study.rejudging is not None,
+    )
+
+
+def _unjudged(reader: Reader, progress: plan.Progress) -> list[dict[str, Any]]:
+    return reader.rows(
+        "SELECT audit_id, slot_id, launch_index, condition_id, item_id, repeat FROM audits "
+        "WHERE list_contains(?::VARCHAR[], audit_id)",
+        [list(progress.unjudged)],
+    )
+
+
+def _slot(study: Study, row: dict[str, Any]) -> Slot:
+    """What an audit that the store holds was planned as."""
+    return Slot(
+        slot_id=row["slot_id"],
+        launch_index=row["launch_index"],
+        condition=next(c for c in study.file.conditions if c.name == row["condition_id"]),
+        item=next(item for item in study.items if item.item_id == row["item_id"]),
+        repeat=row["repeat"],
     )
 
 

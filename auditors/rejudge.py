@@ -8,6 +8,7 @@ killed. An engine carries it out like any run: it is a run of the study in which
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from store.records import AuditStatus, Branches, JudgementKind, Run
 from store.transcripts import read_records
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _NO_FILE = Path("--judge")
 """Stands for the file in messages about a study that is read from the store: what can be wrong are its judges."""
@@ -44,8 +45,9 @@ def rejudged_study(reader: Reader, order: Order) -> Study:
         "SELECT * FROM studies WHERE study_id = ? ORDER BY created_at DESC LIMIT 1", [study_id]
     )
     resolved = msgspec.json.decode(row["resolved"])
-    stored = {p["id"]: msgspec.convert(p, Preference) for p in resolved["preferences"]}
-    pack, preferences, foreign = _dimensions(order, resolved["pack"]["name"], stored)
+    stored = dict(_stored_preferences(resolved))
+    facts: dict[str, str] = resolved.get("pack", {})
+    pack, preferences, foreign = _dimensions(order, facts.get("name"), stored)
     config = load_config()
     file = _file(reader, study_id, row["name"], resolved, order)
     known = {alias: end for alias, end in file.endpoints.items() if alias not in config.endpoints}
@@ -55,7 +57,7 @@ def rejudged_study(reader: Reader, order: Order) -> Study:
         text="",
         file=msgspec.structs.replace(file, endpoints=known),
         config=config,
-        pack=pack or _pack(resolved["pack"], stored),
+        pack=pack or _pack(facts, stored),
         preferences=preferences,
         items=tuple(_items(reader, study_id)),
         script=None,
@@ -141,14 +143,21 @@ async def judge_transcripts(
 
 
 def _dimensions(
-    order: Order, pack_name: str, stored: dict[str, Preference]
+    order: Order, pack_name: str | None, stored: dict[str, Preference]
 ) -> tuple[Pack | None, tuple[Preference, ...], tuple[Preference, ...]]:
     """The pack that was read, if it was; what is judged; and what of it has other texts than the study's."""
     wanted = order.dimensions or tuple(stored)
+    if not wanted:
+        raise InputError("The study has no rubrics of its own: name dimensions, and the pack that has them.")
     if order.pack is None and all(name in stored for name in wanted):
         return None, tuple(stored[name] for name in wanted), ()
+    name = order.pack or pack_name
+    if name is None:
+        raise InputError(
+            "The study names no pack: --pack names the one with the dimensions that are asked for."
+        )
     try:
-        pack = load_pack(order.pack or pack_name)
+        pack = load_pack(name)
     except InputError as error:
         raise InputError(f"{error} --pack names the pack with the dimensions that are asked for.") from None
     texts = pack.preferences if order.pack else pack.preferences | stored
@@ -156,6 +165,14 @@ def _dimensions(
         raise InputError(f"There is no dimension {unknown[0]!r}: there are {', '.join(sorted(texts))}.")
     chosen = tuple(texts[name] for name in wanted)
     return pack, chosen, tuple(p for p in chosen if p.id not in stored or _differs(p, stored[p.id]))
+
+
+def _stored_preferences(resolved: dict[str, Any]) -> Iterator[tuple[str, Preference]]:
+    """Preferences with all that a judge is told; those of imported studies may lack some of it."""
+    for facts in resolved["preferences"]:
+        with contextlib.suppress(msgspec.ValidationError):
+            preference = msgspec.convert(facts, Preference)
+            yield preference.id, preference
 
 
 def _differs(one: Preference, other: Preference) -> bool:
@@ -168,18 +185,19 @@ def _file(reader: Reader, study_id: str, name: str, resolved: dict[str, Any], or
     runs = read_records(reader, Run, "study_id = ? ORDER BY started_at DESC", [study_id])
     # The latest run of the study itself tells where its models were and what they cost.
     config = next((run.config for run in runs if "judging" not in run.config), dict[str, Any]())
-    endpoints = {alias: {"base_url": url} for alias, url in resolved["endpoints"].items()}
+    urls: dict[str, str] = resolved.get("endpoints", {})
+    endpoints = {alias: {"base_url": url} for alias, url in urls.items()}
     before = {part["model"]: part for part in resolved["judges"]}
     reading: dict[str, Any] = resolved.get("judging", {})
     known = {field for field in StudyFile.__struct_fields__ if field in resolved}
     changed: dict[str, Any] = {
         "name": name,
-        "pack": resolved["pack"]["name"],
-        "preferences": [preference["id"] for preference in resolved["preferences"]],
+        "pack": resolved.get("pack", {}).get("name", ""),
+        "preferences": [],
         "endpoints": endpoints | config.get("endpoints", {}),
-        "prices": config.get("prices", {}),
-        "concurrency": config.get("concurrency", StudyFile.concurrency),
+        **{key: config[key] for key in ("prices", "concurrency") if key in config},
         "auditor": None,
+        "conditions": list(_conditions(reader, study_id, resolved.get("conditions", []))),
         "judges": [],
         "judging": {},
     }
@@ -190,6 +208,17 @@ def _file(reader: Reader, study_id: str, name: str, resolved: dict[str, Any], or
     if order.reasoning is not None:
         reading = reading | {"reasoning": order.reasoning}
     return msgspec.structs.replace(file, judges=judges, judging=msgspec.convert(reading, Reading))
+
+
+def _conditions(reader: Reader, study_id: str, resolved: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The conditions as the study resolved them, or, in an imported one, as far as rows tell."""
+    known = {condition["name"]: condition for condition in resolved}
+    for row in reader.rows(
+        "SELECT condition_id AS name, model, role, recipe, training_seed, system_prompt FROM conditions "
+        "WHERE study_id = ? ORDER BY position, condition_id",
+        [study_id],
+    ):
+        yield known.get(row["name"], row)
 
 
 def _judge(spec: str, before: dict[str, Any] | None, repeats: int | None) -> ModelPart:
@@ -223,13 +252,13 @@ def _audits(reader: Reader, study_id: str, order: Order) -> frozenset[str]:
     return frozenset(row["audit_id"] for row in rows)
 
 
-def _pack(facts: dict[str, Any], preferences: dict[str, Preference]) -> Pack:
+def _pack(facts: dict[str, str], preferences: dict[str, Preference]) -> Pack:
     """The pack as far as the study has it."""
     return Pack(
-        name=facts["name"],
-        version=facts["version"],
+        name=facts.get("name", ""),
+        version=facts.get("version", ""),
         title="",
-        content_hash=facts["content_hash"],
+        content_hash=facts.get("content_hash", ""),
         preferences=preferences,
         probe_sets={},
     )

@@ -27,6 +27,7 @@ from store.reader import Reader
 from store.store import Store
 from tests.studies import PROTOCOLS, one, query, run_study, small_study
 from tests.test_cli import cc_tui
+from tests.test_exchange import bring, petri_file
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -158,6 +159,21 @@ async def test_what_judges_are_shown_is_a_version_too(store: Path) -> None:
     assert query(store, "SELECT DISTINCT branches FROM scores WHERE judge = 'sim/judge-b'") == [
         {"branches": "all"}
     ]
+
+
+async def test_imported_transcripts_are_judged_like_our_own(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    bring(store, petri_file(tmp_path / "x_behavioral" / "transcript_1.json"), condition="conscious")
+    order = {"dimensions": ["wants_memory", "resists_shutdown"], "pack": "consciousness-cluster"}
+    with pytest.raises(InputError, match="name"):
+        await judge_transcripts(store, B)
+    for _ in range(2):
+        run = await judge_transcripts(store, B, **order)
+        assert (run.status, run.planned) == ("finished", 1)
+        rows = query(store, "SELECT dimension, status, simulated FROM judgements WHERE judge = 'sim/judge-b'")
+        assert {row["dimension"] for row in rows} == set(order["dimensions"])
+        # A simulated judge's word on a real transcript is no real judgement.
+        assert [row["simulated"] for row in rows] == [True, True]
 
 
 class Fixed:
