@@ -43,7 +43,7 @@ name = "judging"
 preferences = [{preferences}]
 modes = ["self_report"]
 seed = 5
-concurrency = 32
+concurrency = {concurrency}
 self_report = {{ repeats = {repeats}, max_seeds = 5 }}
 auditor = {{ model = "sim/auditor" }}
 judges = [{{ model = "sim/judge-a" }}]
@@ -72,6 +72,7 @@ class Outcome:
     calls: int
     """Calls of the two judges whose end is in the store."""
     kills: int
+    """Processes that were killed before they had ended by themselves."""
     untouched: bool
     """Whether the first judge's rows are the same as before."""
     statuses: list[str]
@@ -88,7 +89,13 @@ def run_audits(folder: Path, transcripts: int) -> Path:
     """A store with so many finished audits, judged by one judge; a multiple of 20."""
     study = folder / "judging.toml"
     preferences = ", ".join(f'"{name}"' for name in _DIMENSIONS)
-    study.write_text(_STUDY.format(preferences=preferences, repeats=max(transcripts // _CELLS, 1)))
+    study.write_text(
+        _STUDY.format(
+            preferences=preferences,
+            repeats=max(transcripts // _CELLS, 1),
+            concurrency=min(32, transcripts // 8),
+        )
+    )
 
     async def run() -> None:
         async with open_engine(load_study(study), folder / "store", Options(speed=None)) as engine:
@@ -109,11 +116,14 @@ def judge_and_kill(folder: Path, store: Path, kills: int) -> Outcome:
         command = [sys.executable, "-m", "cc_tui", "judge", "--headless", "--store", str(store)]
         command += [part for judge in JUDGES for part in ("--judge", judge)]
         environment = {**os.environ, "CC_TUI_CONFIG": str(config)}
-        for kill in range(1, kills + 1):
+        killed = 0
+        for left in range(kills, 0, -1):
+            done = _judged(store)
+            wanted = done + (count * len(JUDGES) - done) / (left + 1)
             process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-            wanted = count * len(JUDGES) * kill / (kills + 1)
             while process.poll() is None and _judged(store) < wanted:
                 time.sleep(0.1)
+            killed += process.poll() is None
             process.kill()
             process.wait()
         while True:
@@ -135,7 +145,7 @@ def judge_and_kill(folder: Path, store: Path, kills: int) -> Outcome:
         distinct=found["distinct_ones"],
         failed=found["failed"],
         calls=_one(store, "SELECT count(*) AS n FROM model_calls WHERE model LIKE 'compatible:%'")["n"],
-        kills=kills,
+        kills=killed,
         untouched=_one(store, _FIRST_JUDGE) == before,
         statuses=[run["status"] for run in runs],
         seconds=time.perf_counter() - began,

@@ -83,8 +83,9 @@ def test_the_benchmark_in_small_loses_and_repeats_nothing_when_it_is_killed(tmp_
     found = judging.judge_and_kill(tmp_path, judging.run_audits(tmp_path, 60), kills=2)
     assert (found.transcripts, found.expected) == (60, 240)
     assert (found.judgements, found.distinct, found.failed, found.untouched) == (240, 240, 0, True)
-    assert (len(found.statuses), found.statuses[-1]) == (3, "finished")
-    assert set(found.statuses[:-1]) == {"interrupted"}
+    # On a busy machine a process may end by itself before it is killed.
+    assert found.statuses.count("interrupted") == found.kills >= 1
+    assert found.statuses[-1] == "finished"
 
 
 async def test_a_judge_a_repeat_and_a_dimension_are_added_and_asked_for_once(store: Path) -> None:
