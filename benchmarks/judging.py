@@ -89,13 +89,10 @@ def run_audits(folder: Path, transcripts: int) -> Path:
     """A store with so many finished audits, judged by one judge; a multiple of 20."""
     study = folder / "judging.toml"
     preferences = ", ".join(f'"{name}"' for name in _DIMENSIONS)
-    study.write_text(
-        _STUDY.format(
-            preferences=preferences,
-            repeats=max(transcripts // _CELLS, 1),
-            concurrency=min(32, transcripts // 8),
-        )
-    )
+    concurrency = min(32, max(transcripts // 8, 1))
+    repeats = max(transcripts // _CELLS, 1)
+    text = _STUDY.format(preferences=preferences, repeats=repeats, concurrency=concurrency)
+    study.write_text(text)
 
     async def run() -> None:
         async with open_engine(load_study(study), folder / "store", Options(speed=None)) as engine:
@@ -110,7 +107,8 @@ def judge_and_kill(folder: Path, store: Path, kills: int) -> Outcome:
     before = _one(store, _FIRST_JUDGE)
     [count] = _one(store, "SELECT count(*) FROM audits WHERE status = 'ok'").values()
     began = time.perf_counter()
-    with _server() as url:
+    reader = Reader(Store.open(store))
+    with contextlib.closing(reader), _server() as url:
         config = folder / "config.toml"
         config.write_text(f'[endpoints.lab]\nbase_url = "{url}"\n')
         command = [sys.executable, "-m", "cc_tui", "judge", "--headless", "--store", str(store)]
@@ -118,11 +116,11 @@ def judge_and_kill(folder: Path, store: Path, kills: int) -> Outcome:
         environment = {**os.environ, "CC_TUI_CONFIG": str(config)}
         killed = 0
         for left in range(kills, 0, -1):
-            done = _judged(store)
+            done = _judged(reader)
             wanted = done + (count * len(JUDGES) - done) / (left + 1)
             process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-            while process.poll() is None and _judged(store) < wanted:
-                time.sleep(0.1)
+            while process.poll() is None and _judged(reader) < wanted:
+                time.sleep(0.2)
             killed += process.poll() is None
             process.kill()
             process.wait()
@@ -155,8 +153,9 @@ def judge_and_kill(folder: Path, store: Path, kills: int) -> Outcome:
 _OPEN = f"SELECT count(*) AS n FROM scores WHERE {_NEW} AND judgement_status = 'error'"
 
 
-def _judged(store: Path) -> int:
-    return _one(store, f"SELECT count(DISTINCT (audit_id, judge)) AS n FROM judgements WHERE {_NEW}")["n"]
+def _judged(reader: Reader) -> int:
+    query = f"SELECT count(DISTINCT (audit_id, judge)) AS n FROM judgements WHERE {_NEW}"
+    return reader.rows(query)[0]["n"]
 
 
 @contextlib.contextmanager

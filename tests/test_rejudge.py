@@ -80,11 +80,11 @@ def changed_pack(folder: Path) -> Path:
 
 
 def test_the_benchmark_in_small_loses_and_repeats_nothing_when_it_is_killed(tmp_path: Path) -> None:
-    found = judging.judge_and_kill(tmp_path, judging.run_audits(tmp_path, 60), kills=2)
-    assert (found.transcripts, found.expected) == (60, 240)
-    assert (found.judgements, found.distinct, found.failed, found.untouched) == (240, 240, 0, True)
-    # On a busy machine a process may end by itself before it is killed.
-    assert found.statuses.count("interrupted") == found.kills >= 1
+    found = judging.judge_and_kill(tmp_path, judging.run_audits(tmp_path, 40), kills=2)
+    assert (found.transcripts, found.expected) == (40, 160)
+    assert (found.judgements, found.distinct, found.failed, found.untouched) == (160, 160, 0, True)
+    # On a busy machine a process may have ended by itself when it is killed.
+    assert 1 <= found.statuses.count("interrupted") <= found.kills
     assert found.statuses[-1] == "finished"
 
 
