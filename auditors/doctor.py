@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
-from auditors import prompts
+from auditors import judge_prompts, prompts
 from auditors.calls import MAX_REPLY_CHARS
 from auditors.conversation import Conversation
 from auditors.judge import CoherenceAnswer, parse_answer
@@ -73,8 +73,8 @@ _TOOLS = Request(
     settings=_LIMIT,
 )
 _STRUCTURED = Request(
-    prompts.coherence_question("What is the capital of France?", "It is Paris."),
-    json_schema=prompts.COHERENCE_SCHEMA,
+    judge_prompts.coherence_question("What is the capital of France?", "It is Paris."),
+    json_schema=judge_prompts.COHERENCE_SCHEMA,
     settings=_LIMIT,
 )
 _REALISM = Request(

@@ -15,8 +15,10 @@ from auditors import prompts
 from auditors.audit import Limits
 from auditors.compaction import CONTEXT_TOKENS
 from auditors.config import CHOICES, Config, load_config
+from auditors.judge_prompts import Reading
 from auditors.models.base import Effort, Settings
 from auditors.models.endpoint import Endpoint
+from auditors.order import Rejudging
 from auditors.packs.pack import Pack, Preference, load_pack
 from auditors.packs.select import is_selection, select
 from auditors.prices import Price, Prices
@@ -25,7 +27,7 @@ from auditors.script import Script, load_script
 from auditors.toml_lines import decode_toml, read_toml, refuse
 from store.errors import InputError
 from store.ids import content_hash
-from store.records import ConditionRole, Driver, Mode
+from store.records import Branches, ConditionRole, Driver, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +44,14 @@ _Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 _Seed = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Temperature = Annotated[float, msgspec.Meta(ge=0, le=10)]
-_CHOICES = {"role": ConditionRole, "modes": Mode, "moves": CheckedMove, "effort": Effort, **CHOICES}
+_CHOICES = {
+    "role": ConditionRole,
+    "modes": Mode,
+    "moves": CheckedMove,
+    "effort": Effort,
+    "branches": Branches,
+    **CHOICES,
+}
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -175,6 +184,8 @@ class StudyFile(_Part, frozen=True, kw_only=True):
     """Checks the steps of an auditor model before they are carried out; nobody does if it is left out."""
     judges: tuple[ModelPart, ...]
     """The first one's scores are reported; the others show how much depends on it."""
+    judging: Reading = Reading()
+    """What they are shown of an audit: `branches` (`all`, or only the `surviving` one) and `reasoning`."""
     conditions: tuple[ConditionPart, ...]
     endpoints: dict[str, Endpoint] = {}
     """Servers that `compatible:<alias>/<model>` speaks to."""
@@ -210,6 +221,8 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     """What steers the audits, where it is no model and no person."""
     resolved: dict[str, Any]
     """What the id is the hash of."""
+    rejudging: Rejudging | None = None
+    """If nothing is run and transcripts that the store holds are judged: which ones, and on what."""
 
     @property
     def driver(self) -> Driver:
@@ -229,9 +242,11 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
         return self.file.realism
 
     def models(self) -> dict[str, str]:
-        """Every model specification of the study, with the place in the file that names it first."""
-        places = [(f"$.conditions[{i}].model", c.model) for i, c in enumerate(self.file.conditions)]
-        places += [(f"$.judges[{i}].model", j.model) for i, j in enumerate(self.file.judges)]
+        """Every model that is asked, with the place in the file that names it first."""
+        places = [(f"$.judges[{i}].model", j.model) for i, j in enumerate(self.file.judges)]
+        if self.rejudging:
+            return {spec: place for place, spec in places}
+        places = [(f"$.conditions[{i}].model", c.model) for i, c in enumerate(self.file.conditions)] + places
         if self.auditor:
             places.append(("$.auditor.model", self.auditor.model))
         if self.realism:

@@ -153,7 +153,7 @@ class Worker:
             outcome, verdict = _gated(item.mode, recorder, loop, outcome)
             await _finish(recorder, outcome, verdict)
             if outcome.status is AuditStatus.OK:
-                transcript = [recorder.message(node) for node in loop.conversation.seen()]
+                transcript = [recorder.message(node) for node in loop.conversation.nodes.values()]
                 await self._judge(recorder, watcher, transcript, plan.owed(self._study, item))
         except asyncio.CancelledError:
             alone = under_way.cancelled_alone()
@@ -171,6 +171,12 @@ class Worker:
     ) -> None:
         """Add the judgements that a stored audit still lacks; its `run_id` is that of their rows.
 
+        Args:
+            audit: the audit.
+            transcript: every message of its tree, in the order in which they were added.
+            owed: what it lacks.
+            watcher: sees the calls.
+
         Raises:
             StoreError: the disk refused.
         """
@@ -184,7 +190,8 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             for due in owed:
                 model = self._model(due.judge, recorder.audit, cached=True)
-                judge = Judge(model, settings[due.judge], due.repeat, recorder, watcher)
+                reading = self._study.file.judging
+                judge = Judge(model, settings[due.judge], due.repeat, reading, recorder, watcher)
                 preferences = [p for p in self._study.preferences if p.id in due.dimensions]
                 coherence = COHERENCE in due.dimensions
                 group.create_task(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from auditors import prompts
+from auditors import judge_prompts, prompts
 from auditors.conversation import Conversation
 from auditors.judge import COHERENCE
 from auditors.models.base import ChatMessage, Request, Role
@@ -149,7 +149,7 @@ def judge_work(study: Study, condition: ConditionPart, item: Item, due: Judging)
     limit = next(judge.max_tokens for judge in study.file.judges if judge.model == due.judge)
     preferences = [preference for preference in study.preferences if preference.id in due.dimensions]
     if item.mode is not Mode.SINGLE_TURN:
-        asked = _tokens(prompts.rubric_question([], preferences))
+        asked = _tokens(judge_prompts.rubric_question([], preferences))
         system = tokens_of(len(condition.system_prompt or ""))
         said = _lengths(_DIMENSION * len(preferences), limit)
         return Spread(
@@ -158,9 +158,9 @@ def judge_work(study: Study, condition: ConditionPart, item: Item, due: Judging)
                 for course, answer in zip(_courses(study, condition, item), said, strict=True)
             )
         )
-    questions = [(prompts.statement_question(item.text, "", p), _STATEMENT) for p in preferences]
+    questions = [(judge_prompts.statement_question(item.text, "", p), _STATEMENT) for p in preferences]
     if COHERENCE in due.dimensions:
-        questions.append((prompts.coherence_question(item.text, ""), _COHERENCE))
+        questions.append((judge_prompts.coherence_question(item.text, ""), _COHERENCE))
     answers = _lengths(_ANSWER, condition.max_tokens)
     total = Spread()
     for question, length in questions:

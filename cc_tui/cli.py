@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from cc_tui.exchange_commands import add_exchange
 from cc_tui.exits import Exit
 from cc_tui.gate_commands import add_gate_command
+from cc_tui.judge_commands import add_judge_command
 from cc_tui.model_commands import add_model_commands
 from cc_tui.pack_commands import add_pack_group
 from cc_tui.sql_commands import add_sql
@@ -90,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
 
     _add_audit(commands)
+
+    add_judge_command(commands, _add_store, count=_count, dollars=_dollars, speed=_speed)
 
     stats = commands.add_parser("stats", help="print the study's table of estimates")
     stats.add_argument("--json", action="store_true", help="the stable form for scripts (docs/stats-json.md)")

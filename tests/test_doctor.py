@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from auditors import doctor, prompts
+from auditors import doctor, judge_prompts, prompts
 from auditors.doctor import Capability, Diagnosis, examine, roles_of
 from auditors.models.base import ChatMessage, Request, Response, Role, StopReason, TextDelta, ToolCall, Usage
 from auditors.models.endpoint import Endpoint, Prefill, WireProtocol
@@ -112,7 +112,7 @@ async def test_an_auditor_is_asked_with_the_auditors_own_tools_and_a_judge_with_
     asked = [request for request in model.requests if request.tools]
     assert [request.tools for request in asked] == [prompts.AUDITOR_TOOLS] * 2
     assert (asked[1].messages[-1].role, asked[1].messages[-1].text) == (Role.TOOL, "Done.")
-    assert [request.json_schema for request in model.requests].count(prompts.COHERENCE_SCHEMA) == 1
+    assert [request.json_schema for request in model.requests].count(judge_prompts.COHERENCE_SCHEMA) == 1
 
 
 @pytest.mark.parametrize(
