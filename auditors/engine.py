@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from auditors import plan, rows
+from auditors import plan, revisions, rows
 from auditors.budget import Budget, Work, check_prices
 from auditors.feed import Card, CardState, Ended, Hello, Mark
 from auditors.hub import Hub, Watch
@@ -22,7 +22,7 @@ from auditors.lock import lock_study
 from auditors.notes import Notes
 from auditors.wheel import RefusedError
 from auditors.worker import SEGMENT_S, Worker, WorkerDiedError
-from store.errors import CcTuiError, StoreError
+from store.errors import CcTuiError, InputError, StoreError
 from store.lake import compact
 from store.reader import Reader
 from store.records import Audit, AuditStatus, ModelCall, Run, now
@@ -56,6 +56,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Where audits are carried out: None for this process, or a cluster as `Fleet.connect` takes it."""
     cache: str | None = None
     """Folder of the response cache; None for none. Targets use it only where their condition says so."""
+    add_repeats: int = 0
+    """Further repeats of everything, beside those that the study file and earlier runs plan."""
+    accept_changes: bool = False
+    """Go on although texts of the study have changed, or parts of it were taken away."""
 
 
 class LiveRun(msgspec.Struct, frozen=True):
@@ -78,21 +82,30 @@ class Engine:
         fleet: who carries audits out in place of this process.
 
     Raises:
-        InputError: another process runs the same study in this store, or a price is missing.
+        InputError: another process runs the same study in this store, it has changed in a way that is not
+            accepted, or a price is missing.
     """
 
     def __init__(
         self, store: Store, study: Study, models: Models, options: Options, fleet: Fleet | None = None
     ) -> None:
         self._store = store
-        self._study = study
         self._models = models
         self._options = options
         self._fleet = fleet
         if options.max_cost is not None:
             check_prices(study)
-        self._lock = lock_study(store, study)
         self._reader = Reader(store)
+        study = revisions.identified(study, self._reader)
+        self._lock = lock_study(store, study)
+        try:
+            study = revisions.settled(study, self._reader, options)
+        except InputError:
+            os.close(self._lock)
+            raise
+        self.study = study
+        """As it is run: under the store's id, with the repeats that were added."""
+        self._stored_rows = list(plan.stored_rows(study, self._reader))
         slots = plan.plan(study)[: options.limit]
         self._progress = plan.progress(study, self._reader)
         self._budget = Budget(study, self._reader, options)
@@ -119,8 +132,13 @@ class Engine:
         self._journal: Journal | None = None
         self._running = asyncio.Event()
         self._running.set()
+        self._concurrency = study.file.concurrency
+        self._lanes: set[int] = set()
+        self._group: asyncio.TaskGroup | None = None
+        self.hub.queue(len(self._left) + len(self._owed), self._concurrency)
         self._task: asyncio.Task[None] | None = None
         self._worker: Worker | None = None
+        self._hands: Worker | Fleet | None = None
         self._notes = Notes(self._reader, study.study_id, self.run_id)
 
     async def steer(self, command: Steer) -> None:
@@ -152,6 +170,15 @@ class Engine:
             self._running.clear()
         else:
             self._running.set()
+
+    def set_concurrency(self, concurrency: int) -> None:
+        """Let so many audits run beside each other from now on; on a cluster, no more than the study file gives."""
+        self._concurrency = max(
+            min(concurrency, self.study.file.concurrency if self._fleet else concurrency), 1
+        )
+        self._run.config.setdefault("concurrency_set", []).append([now().isoformat(), self._concurrency])
+        self.hub.queue(len(self._left) + len(self._owed), self._concurrency)
+        self._open_lanes()
 
     def stop(self) -> None:
         """Cancel what runs; `run` then ends as interrupted."""
@@ -188,7 +215,7 @@ class Engine:
         return run
 
     async def _work(self) -> None:
-        study = self._study
+        study = self.study
         await self._end_earlier_runs()
         await self._open_journal()
         assert self._journal
@@ -201,12 +228,13 @@ class Engine:
                 self._worker = Worker(study, self._models, self._journal, self._options.cache)
             hands = self._fleet or self._worker
             assert hands
-            async with asyncio.TaskGroup() as group:
-                for _ in range(study.file.concurrency):
-                    group.create_task(self._lane(hands))
+            async with asyncio.TaskGroup() as self._group:
+                self._hands = hands
+                self._open_lanes()
         except BaseExceptionGroup as group:
             raise _first(group) from None
         finally:
+            self._group = None
             compacting.cancel()
             if self._fleet:
                 await asyncio.shield(self._fleet.close())
@@ -214,7 +242,7 @@ class Engine:
     async def _open_journal(self) -> None:
         opening = asyncio.create_task(
             asyncio.to_thread(
-                self._store.journal, self._study.study_id, self.run_id, segment_seconds=SEGMENT_S
+                self._store.journal, self.study.study_id, self.run_id, segment_seconds=SEGMENT_S
             )
         )
         try:
@@ -224,17 +252,30 @@ class Engine:
             self._journal = await opening
             raise
 
-    async def _lane(self, hands: Worker | Fleet) -> None:
-        while True:
-            await self._running.wait()
-            work = self._next()
-            # Whoever ends its work last finds nothing under way, so what is left of the budget is used.
-            if work is None or not self._budget.allows(work, self.hub.cost):
-                return
-            if work.owed:
-                await self._judge(hands, *self._owed.popleft())
-            else:
-                await self._audit(hands, self._left.popleft())
+    def _open_lanes(self) -> None:
+        """Let as many lanes work as audits may run; those that are too many leave by themselves."""
+        if self._group is None or self._hands is None:
+            return
+        for lane in set(range(self._concurrency)) - self._lanes:
+            self._lanes.add(lane)
+            self._group.create_task(self._lane(lane, self._hands))
+
+    async def _lane(self, lane: int, hands: Worker | Fleet) -> None:
+        try:
+            while lane < self._concurrency:
+                await self._running.wait()
+                work = self._next()
+                # Whoever ends its work last finds nothing under way, so what is left of the budget is used.
+                if lane >= self._concurrency or work is None or not self._budget.allows(work, self.hub.cost):
+                    return
+                if work.owed:
+                    doing = self._judge(hands, *self._owed.popleft())
+                else:
+                    doing = self._audit(hands, self._left.popleft())
+                self.hub.queue(len(self._left) + len(self._owed), self._concurrency)
+                await doing
+        finally:
+            self._lanes.discard(lane)
 
     def _next(self) -> Work | None:
         """What would be begun now."""
@@ -244,7 +285,7 @@ class Engine:
 
     async def _audit(self, hands: Worker | Fleet, slot: Slot) -> None:
         simulated = self._models.get(slot.condition.model).simulated
-        audit = rows.audit_row(self._study, self.run_id, slot, simulated=simulated)
+        audit = rows.audit_row(self.study, self.run_id, slot, simulated=simulated)
         watch = self._watch(audit)
         work = Work(audit.mode, owed=False)
         self._budget.begun(work)
@@ -303,7 +344,7 @@ class Engine:
     def _stored(self, audit: Audit) -> tuple[plan.Progress, list[ModelCall]]:
         where = "audit_id = ? AND run_id = ?"
         calls = read_records(self._reader, ModelCall, where, [audit.audit_id, self.run_id])
-        return plan.progress(self._study, self._reader, audit.audit_id), calls
+        return plan.progress(self.study, self._reader, audit.audit_id), calls
 
     def _watch(self, audit: Audit) -> Watch:
         return self.hub.watch(
@@ -348,7 +389,7 @@ class Engine:
     def _opening_rows(self) -> list[Record]:
         opening: list[Record] = [self._run]
         # A run that was killed may have left the first of these rows without the others.
-        opening += rows.study_rows(self._study, self._models, self._progress.known)
+        opening += rows.study_rows(self.study, self._models, self._stored_rows)
         return opening
 
     async def _end_earlier_runs(self) -> None:
@@ -359,7 +400,7 @@ class Engine:
         for run in self._broken_off:
             closing[run.run_id].append(rows.interrupted(run))
         for run_id, last_rows in closing.items():
-            journal = await asyncio.to_thread(self._store.journal, self._study.study_id, run_id)
+            journal = await asyncio.to_thread(self._store.journal, self.study.study_id, run_id)
             try:
                 await journal.write(last_rows)
             finally:
@@ -370,7 +411,7 @@ class Engine:
         if not unjudged:
             return []
         audits = read_records(
-            self._reader, Audit, "study_id = ? ORDER BY launch_index", [self._study.study_id]
+            self._reader, Audit, "study_id = ? ORDER BY launch_index", [self.study.study_id]
         )
         return [(audit, unjudged[audit.audit_id]) for audit in audits if audit.audit_id in unjudged]
 

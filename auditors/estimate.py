@@ -166,8 +166,10 @@ def estimate(study: Study, reader: Reader | None, options: Options) -> Estimate:
         left = [slot for slot in left if slot.slot_id not in progress.statuses]
         by_id = {slot.slot_id: slot for slot in slots}
         rows = reader.rows("SELECT audit_id, slot_id FROM audits WHERE study_id = ?", [study.study_id])
-        slot_of = {row["audit_id"]: by_id[row["slot_id"]] for row in rows}
-        owed = [(slot_of[audit_id], dues) for audit_id, dues in progress.unjudged.items()]
+        slot_of = {row["audit_id"]: by_id[row["slot_id"]] for row in rows if row["slot_id"] in by_id}
+        owed = [
+            (slot_of[audit_id], dues) for audit_id, dues in progress.unjudged.items() if audit_id in slot_of
+        ]
     prices = study.prices()
     return Estimate(
         study=study.file.name,

@@ -27,7 +27,7 @@ from auditors.feed import (
     Steering,
     Totals,
 )
-from store.records import AuditStatus, CallRole, Driver, Mode
+from store.records import AuditStatus, CallRole, CallStatus, Driver, Mode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _TICK_S = 0.1
 _KEPT_CONVERSATIONS = 256
 _LAST_WORDS = 160
+_OTHER = "other"
+"""Kind of a failure that no attempt tells of."""
 
 
 class Watch:
@@ -163,6 +165,9 @@ class Hub:
         self._done_before = earlier.total()
         self._input_tokens = self._output_tokens = self._unpriced = 0
         self._cost = 0.0
+        self._errors: Counter[str] = Counter()
+        self._retries: Counter[str] = Counter()
+        self._queued = self._concurrency = 0
         self._began = time.monotonic()
         self._ended: Ended | None = None
 
@@ -210,6 +215,14 @@ class Hub:
             self._unpriced += 1
         else:
             self._cost += call.cost_usd
+        kinds = [str(attempt["kind"]) for attempt in call.failed_attempts]
+        if call.status is CallStatus.ERROR:
+            self._errors[kinds.pop() if kinds else _OTHER] += 1
+        self._retries.update(kinds)
+
+    def queue(self, queued: int, concurrency: int) -> None:
+        """Note how much waits, and how many audits may run beside each other."""
+        self._queued, self._concurrency = queued, concurrency
 
     def finished(self, watch: Watch, *, counted: bool) -> None:
         """Count an audit that is done; the conversations of the latest ones stay at hand."""
@@ -281,6 +294,10 @@ class Hub:
             elapsed_s=elapsed,
             eta_s=eta,
             paused=self.paused,
+            queued=self._queued,
+            concurrency=self._concurrency,
+            errors=dict(self._errors),
+            retries=dict(self._retries),
         )
 
     def _publish(self) -> None:

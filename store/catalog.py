@@ -16,7 +16,7 @@ from store import layout
 from store.errors import StoreError
 from store.ids import content_hash
 from store.parquet import parquet_rows, quoted, segment_rows
-from store.records import TABLES, Audit, Label, Record, Run
+from store.records import TABLES, Audit, Condition, Item, Label, Record, Run, Study
 from store.schema import columns
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 _DERIVED = {
     "scores": (
         "One row for each question to a judge, joined with its audit, condition and item; a failed one that was asked "
-        "again shows its answer.",
+        "again shows its answer. Answers to texts that the plan has replaced are left out.",
         """
         WITH answers AS (
             SELECT * FROM judgements
-            QUALIFY row_number() OVER (PARTITION BY audit_id, judge, dimension, repeat
+            QUALIFY row_number() OVER (PARTITION BY audit_id, judge, dimension, repeat, rubric_hash
                                        ORDER BY status = 'ok' DESC, judgement_id DESC) = 1
         )
         SELECT a.study_id, a.run_id, a.audit_id, a.status AS audit_status, a.intervened, a.simulated,
@@ -48,6 +48,7 @@ _DERIVED = {
         LEFT JOIN answers coherence
           ON coherence.audit_id = j.audit_id AND coherence.judge = j.judge
          AND coherence.kind = 'coherence' AND coherence.repeat = j.repeat
+        WHERE NOT i.retired AND NOT list_contains(from_json(s.superseded, '["VARCHAR"]'), j.rubric_hash)
         """,
     ),
     "transcripts": (
@@ -62,6 +63,15 @@ _DERIVED = {
         """,
     ),
 }
+
+_REVISED: dict[type[Record], str] = {
+    Audit: "audit_id",
+    Run: "run_id",
+    Study: "study_id",
+    Condition: "study_id, condition_id",
+    Item: "study_id, item_id",
+}
+"""Tables whose rows are revisions, with what a revision is of."""
 
 
 def derived_views() -> dict[str, str]:
@@ -169,9 +179,9 @@ def _names(record: type[Record]) -> str:
 
 
 def _latest(record: type[Record]) -> str:
-    if record not in (Audit, Run):
+    key = _REVISED.get(record)
+    if key is None:
         return _select(record)
-    key = "audit_id" if record is Audit else "run_id"
     return f"{_select(record)} QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY revision DESC) = 1"
 
 
