@@ -68,6 +68,8 @@ def print_progress(totals: Totals) -> None:
         f"{(totals.input_tokens + totals.output_tokens) / 1000:.0f}k tokens",
         ("≥" if totals.unpriced_calls else "") + f"${totals.cost:.2f}",
     ]
+    if totals.errors:
+        parts.append("failed calls: " + " ".join(f"{kind} {n}" for kind, n in totals.errors.items()))
     if totals.eta_s is not None and totals.done < totals.planned:
         parts.append(f"about {totals.eta_s:.0f} s left")
     say("  ".join(parts))
