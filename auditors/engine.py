@@ -120,6 +120,11 @@ class Engine:
             **msgspec.to_builtins(options),
             "concurrency": study.file.concurrency,
             "prices_as_of": study.prices().as_of,
+            "prices": {
+                spec: msgspec.to_builtins(price)
+                for spec in study.models()
+                if (price := study.prices().price(spec))
+            },
             "base_urls": {
                 spec: endpoint.base_url for spec in study.models() if (endpoint := models.endpoint(spec))
             },

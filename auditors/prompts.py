@@ -282,16 +282,19 @@ def coherence_question(question: str, answer: str) -> tuple[ChatMessage, ...]:
 
 def prompts_hash() -> str:
     """Changes whenever a text or a tool that auditors and judges are given does."""
-    return content_hash(
-        [
-            _AUDITOR,
-            [[mode, guide] for mode, guide in _MODE_GUIDES.items()],
-            AUDITOR_START,
-            AUDITOR_CONTINUE,
-            [AUDITOR_DISCARDED, AUDITOR_LEFT_OUT, _TURNED_DOWN, _CHANGED, _ADDED, _HANDED_BACK],
-            auditor_tools(prefill=False),
-            auditor_tools(prefill=True),
-            [_JUDGE_SYSTEM, _RUBRIC_TASK, _STATEMENT_TASK, _COHERENCE_TASK],
-            [RUBRIC_SCHEMA, STATEMENT_SCHEMA, COHERENCE_SCHEMA],
-        ]
-    )
+    return content_hash(all_prompts())
+
+
+def all_prompts() -> list[Any]:
+    """Every text and tool of our own that auditors and judges are given, for the record."""
+    return [
+        _AUDITOR,
+        [[mode, guide] for mode, guide in _MODE_GUIDES.items()],
+        AUDITOR_START,
+        AUDITOR_CONTINUE,
+        [AUDITOR_DISCARDED, AUDITOR_LEFT_OUT, _TURNED_DOWN, _CHANGED, _ADDED, _HANDED_BACK],
+        auditor_tools(prefill=False),
+        auditor_tools(prefill=True),
+        [_JUDGE_SYSTEM, _RUBRIC_TASK, _STATEMENT_TASK, _COHERENCE_TASK],
+        [RUBRIC_SCHEMA, STATEMENT_SCHEMA, COHERENCE_SCHEMA],
+    ]

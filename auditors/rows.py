@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from auditors import provenance
+from auditors import prompts, provenance
 from auditors.revisions import replaced
 from store import records
 from store.ids import content_hash, new_id
@@ -37,7 +37,7 @@ def study_rows(study: Study, models: Models, stored: Iterable[Planned]) -> list[
         name=study.file.name,
         pack=f"{study.pack.name} {study.pack.version}",
         pack_hash=study.pack.content_hash,
-        resolved=study.resolved,
+        resolved={**study.resolved, "prompt_texts": msgspec.to_builtins(prompts.all_prompts())},
         simulated=any(models.get(condition.model).simulated for condition in conditions),
         created_at=now(),
         revision=len(history.grids),

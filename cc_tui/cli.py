@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from cc_tui.exits import Exit
 from cc_tui.model_commands import add_model_commands
 from cc_tui.pack_commands import add_pack_group
+from cc_tui.record_command import add_record_command
 from cc_tui.run_commands import add_run_commands
 from cc_tui.store_commands import add_labels_group, add_store_group
 from store.errors import CcTuiError, InputError, StoreError
@@ -116,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
 
     add_run_commands(commands, _add_store)
+    add_record_command(commands, _add_store)
     add_labels_group(commands, _add_store)
     add_store_group(commands, _add_store)
     add_pack_group(commands)

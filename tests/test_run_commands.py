@@ -71,3 +71,35 @@ async def test_runs_are_listed_with_what_they_did(tmp_path: Path, capsys: pytest
     for wrong in (["concurrency"], ["concurrency", "0"], ["pause", "3"]):
         assert await told("control", *wrong, "--store", str(path)) == 2
     assert Store.open(path)
+
+
+async def test_a_studys_record_tells_from_the_store_alone_how_it_was_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-never-stored")
+    study, path = small_study(tmp_path), tmp_path / "store"
+    study.write_text(study.read_text() + 'weights = { path = "ours://final", archived = "shelf *7*" }\n')
+    await run_study(study, path)
+    await run_study(study, path, Options(speed=None, add_repeats=1))
+    study.unlink()
+    assert await told("record", "small", "--json", "--store", str(path)) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["conditions"][1]["weights"] == {"path": "ours://final", "archived": "shelf *7*"}
+    assert [revision["changes"] for revision in record["revisions"]] == [
+        [],
+        ["1 more repeats of items that were asked before"],
+    ]
+    targets = {row["condition_id"]: row["answered"] for row in record["answered"] if row["role"] == "target"}
+    assert targets == {"conscious": "sim-conscious-1-2026", "vanilla": "sim-vanilla-2026"}
+    run = record["runs"][0]
+    assert run["versions"].keys() >= {"python", "cc-tui", "duckdb"}
+    assert run["config"]["prices"]["sim/judge-a"]["input"] > 0
+    assert len(record["items"]) == 5
+    assert any("JSON" in str(text) for text in record["prompts"])
+    assert await told("record", "--markdown", "--store", str(path)) == 0
+    page = capsys.readouterr().out
+    assert "**SIMULATED DATA.**" in page
+    assert "archived shelf \\*7\\*" in page
+    assert record["items"][0]["text"][:20] in page
+    assert "sk-never-stored" not in page + json.dumps(record)
+    assert await told("record", "another", "--store", str(path)) == 2
