@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 from collections import Counter, defaultdict, deque
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,8 +21,9 @@ from auditors.feed import Card, CardState, Ended, Hello, Mark
 from auditors.hub import Hub, Watch
 from auditors.lock import lock_study
 from auditors.notes import Notes
+from auditors.replay import ReplayError, continued, read_replay
 from auditors.wheel import RefusedError
-from auditors.worker import SEGMENT_S, Worker, WorkerDiedError
+from auditors.worker import SEGMENT_S, STOPPED, Worker, WorkerDiedError
 from store.errors import CcTuiError, InputError, StoreError
 from store.lake import compact
 from store.reader import Reader
@@ -35,12 +37,22 @@ if TYPE_CHECKING:
     from auditors.feed import Steer
     from auditors.models.registry import Models
     from auditors.plan import Judging, Slot
+    from auditors.replay import Replay
     from auditors.study import Study
     from store.journal import Journal
     from store.records import Message, Record
     from store.store import Store
 
 _COMPACT_EVERY_S = 5.0
+
+
+class Resume(StrEnum):
+    """What becomes of audits that were cut off."""
+
+    RESTART = "restart"
+    """They are begun anew, beside what was cut off."""
+    CONTINUE = "continue"
+    """Those that no person steered go on at the step where they were cut off; the others are begun anew."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +70,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Folder of the response cache; None for none. Targets use it only where their condition says so."""
     add_repeats: int = 0
     """Further repeats of everything, beside those that the study file and earlier runs plan."""
+    resume: Resume = Resume.RESTART
+    """What becomes of audits that an earlier run has left half-done."""
     accept_changes: bool = False
     """Go on although texts of the study have changed, or parts of it were taken away."""
 
@@ -112,6 +126,7 @@ class Engine:
         self._broken_off = plan.broken_off(study, self._reader)
         self._left = deque(slot for slot in slots if slot.slot_id not in self._progress.statuses)
         self._owed = deque(self._owed_audits())
+        self._half_done = self._cut_off() if options.resume is Resume.CONTINUE else {}
         self._items = {item.item_id: item for item in study.items}
         wanted = {slot.slot_id for slot in slots}
         earlier = Counter(s for slot_id, s in self._progress.statuses.items() if slot_id in wanted)
@@ -291,12 +306,15 @@ class Engine:
     async def _audit(self, hands: Worker | Fleet, slot: Slot) -> None:
         simulated = self._models.get(slot.condition.model).simulated
         audit = rows.audit_row(self.study, self.run_id, slot, simulated=simulated)
+        replay = self._half_done.pop(slot.slot_id, None)
+        if replay:
+            audit = continued(replay, self.run_id)
         watch = self._watch(audit)
         work = Work(audit.mode, owed=False)
         self._budget.begun(work)
         status = None
         try:
-            status = await self._outcome(hands, audit, watch)
+            status = await self._outcome(hands, audit, watch, replay)
         except BaseException:
             watch.cut_off()
             raise
@@ -311,9 +329,16 @@ class Engine:
         else:
             watch.done(status)
 
-    async def _outcome(self, hands: Worker | Fleet, audit: Audit, watch: Watch) -> AuditStatus | None:
+    async def _outcome(
+        self, hands: Worker | Fleet, audit: Audit, watch: Watch, replay: Replay | None
+    ) -> AuditStatus | None:
         try:
+            if replay:
+                assert isinstance(hands, Worker)
+                return await hands.audit(audit, watch, replay)
             return await hands.audit(audit, watch)
+        except ReplayError:
+            return None
         except WorkerDiedError:
             return await self._settle(audit, watch)
 
@@ -400,8 +425,11 @@ class Engine:
     async def _end_earlier_runs(self) -> None:
         """Close what killed runs left open, each in a journal of that run, since the lake's folders go by run."""
         closing: defaultdict[str, list[Record]] = defaultdict(list)
+        going_on = {replay.audit.audit_id for replay in self._half_done.values()}
         for row in self._progress.abandoned:
-            closing[row["run_id"]].append(rows.cancelled(row, "The run was interrupted."))
+            if row["audit_id"] in going_on:
+                continue
+            closing[row["run_id"]].append(rows.cancelled(row, rows.INTERRUPTED))
         for run in self._broken_off:
             closing[run.run_id].append(rows.interrupted(run))
         for run_id, last_rows in closing.items():
@@ -410,6 +438,22 @@ class Engine:
                 await journal.write(last_rows)
             finally:
                 await asyncio.to_thread(journal.close)
+
+    def _cut_off(self) -> dict[str, Replay]:
+        """By slot, audits that can be continued: the latest attempt at a slot that is still to be filled."""
+        if self._options.on is not None:
+            raise InputError(
+                "--resume continue goes with audits in this process: leave out --on, or restart them."
+            )
+        where = (
+            "study_id = ? AND (status = 'running' OR status = 'cancelled' AND list_contains(?::VARCHAR[], reason)) "
+            "ORDER BY started_at, audit_id"
+        )
+        left = {slot.slot_id for slot in self._left}
+        audits = read_records(self._reader, Audit, where, [self.study.study_id, [STOPPED, rows.INTERRUPTED]])
+        latest = {audit.slot_id: audit for audit in audits if audit.slot_id in left}
+        replays = {slot_id: read_replay(self._reader, audit) for slot_id, audit in latest.items()}
+        return {slot_id: replay for slot_id, replay in replays.items() if replay}
 
     def _owed_audits(self) -> list[tuple[Audit, list[Judging]]]:
         unjudged = self._progress.unjudged

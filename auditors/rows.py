@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from store.records import Record
 
 
+INTERRUPTED = "The run was interrupted."
+"""Reason of an audit that was under way when its run was killed."""
+
+
 def study_rows(study: Study, models: Models, stored: Iterable[Planned]) -> list[Record]:
     """The study with its conditions and items, as far as the store has nothing or something else of them.
 

@@ -159,6 +159,12 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help="let the plan grow by N repeats of everything, for good; each such command adds N more",
     )
     parser.add_argument(
+        "--resume",
+        choices=("restart", "continue"),
+        default="restart",
+        help="audits that a run left half-done: begin them anew (the default), or go on with them",
+    )
+    parser.add_argument(
         "--accept-changes",
         action="store_true",
         help="go on although texts have changed or parts are gone; old results stay, apart (docs/running.md)",

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
-from auditors.engine import Options
+from auditors.engine import Options, Resume
 from auditors.models.cache import default_folder
 from auditors.models.registry import Models
 from auditors.revisions import identified, settled
@@ -54,6 +54,7 @@ def run(study_file: Path, parsed: argparse.Namespace, *, headless: bool) -> int:
             cache=None if parsed.cache is None else str(Path(parsed.cache or default_folder()).absolute()),
             add_repeats=parsed.add_repeats,
             accept_changes=parsed.accept_changes,
+            resume=Resume(parsed.resume),
         ),
         seed=parsed.seed,
         name=parsed.name,
