@@ -61,7 +61,10 @@ async def test_continued_audits_are_those_that_nobody_would_have_stopped(tmp_pat
     assert query(store, _SAID) == query(whole, _SAID)
     assert query(store, _HAPPENED) == query(whole, _HAPPENED)
     # What was answered is not asked again, but for what was being answered at one of the three stops.
-    asked = "SELECT count(*) FROM model_calls JOIN audits USING (audit_id) WHERE mode = 'self_report' AND role = 'target'"
+    asked = (
+        "SELECT count(*) FROM model_calls JOIN audits USING (audit_id) "
+        "WHERE mode = 'self_report' AND role = 'target'"
+    )
     assert one(store, f"{asked} AND model_calls.status = 'ok'") <= one(whole, asked) + 3
     assert (
         one(store, "SELECT count(*) FROM (SELECT 1 FROM events GROUP BY audit_id, seq HAVING count(*) > 1)")
