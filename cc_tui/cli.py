@@ -13,11 +13,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cc_tui.exchange_commands import add_exchange
 from cc_tui.exits import Exit
 from cc_tui.model_commands import add_model_commands
 from cc_tui.pack_commands import add_pack_group
 from cc_tui.record_command import add_record_command
 from cc_tui.run_commands import add_run_commands
+from cc_tui.sql_commands import add_sql
 from cc_tui.store_commands import add_labels_group, add_store_group
 from store.errors import CcTuiError, InputError, StoreError
 
@@ -95,13 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_store(stats)
     stats.set_defaults(command=_stats)
 
-    sql = commands.add_parser("sql", help="query the store, also while a study runs")
-    sql.add_argument(
-        "query", nargs="?", metavar="QUERY", help="one statement; from standard input if left out"
-    )
-    sql.add_argument("--format", choices=("table", "csv", "json"), default="table")
-    _add_store(sql)
-    sql.set_defaults(command=_sql)
+    add_sql(commands, _add_store)
 
     label = commands.add_parser("label", help="label transcripts, blind to the judges")
     label.add_argument("--annotator", required=True, metavar="NAME")
@@ -121,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     add_labels_group(commands, _add_store)
     add_store_group(commands, _add_store)
     add_pack_group(commands)
+    add_exchange(commands, _add_store)
 
     add_model_commands(commands)
     return parser
@@ -355,23 +352,6 @@ def _stats(parsed: argparse.Namespace) -> int:
     from store.mirror import open_store
 
     plain.print_stats(open_store(parsed.store), as_json=parsed.json)
-    return Exit.DONE
-
-
-def _sql(parsed: argparse.Namespace) -> int:
-    from cc_tui import plain
-    from store.mirror import open_store
-
-    store = open_store(parsed.store)
-    query = parsed.query
-    if query is None:
-        if sys.stdin.isatty():
-            raise InputError('Give a query: `cc-tui sql "SELECT …"`, or pipe one in.')
-        try:
-            query = sys.stdin.read()
-        except UnicodeDecodeError:
-            raise InputError("The query is not UTF-8 text.") from None
-    plain.print_query(store, query, parsed.format)
     return Exit.DONE
 
 
