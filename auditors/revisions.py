@@ -113,7 +113,9 @@ class _Comparison:
         self._other: list[str] = []
         """What makes it another study."""
         self._study = study
-        self._new, self._old = study.resolved, stored
+        # As the store would give it back: the other one comes from there.
+        self._new = msgspec.json.decode(msgspec.json.encode(study.resolved))
+        self._old = stored
         try:
             new, old = _file_of(self._new), _file_of(stored)
         except msgspec.ValidationError as error:

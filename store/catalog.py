@@ -28,15 +28,22 @@ _DERIVED = {
         "again shows its answer. Answers to texts that the plan has replaced are left out.",
         """
         WITH answers AS (
-            SELECT * FROM judgements
+            -- Without the texts, which would all have to be held at once.
+            SELECT judgement_id, audit_id, judge, kind, dimension, repeat, status, score, verdict, rubric_hash
+            FROM judgements
             QUALIFY row_number() OVER (PARTITION BY audit_id, judge, dimension, repeat, rubric_hash
                                        ORDER BY status = 'ok' DESC, judgement_id DESC) = 1
+        ), plans AS MATERIALIZED (
+            -- The resolved study is large, and a join would carry it along with every score.
+            SELECT study_id, resolved->>'$.judges[*].model' AS judges,
+                   from_json(superseded, '["VARCHAR"]') AS superseded
+            FROM studies
         )
         SELECT a.study_id, a.run_id, a.audit_id, a.status AS audit_status, a.intervened, a.simulated,
                c.condition_id, c.position AS condition_position, c.recipe, c.role, c.training_seed,
                a.mode, i.item_id, i.label AS item_label, i.preferences AS item_preferences,
                a.repeat AS audit_repeat, a.launch_index,
-               j.judge, coalesce(list_position(s.resolved->>'$.judges[*].model', j.judge) - 1, 1000)
+               j.judge, coalesce(list_position(s.judges, j.judge) - 1, 1000)
                    AS judge_position,
                j.kind, j.dimension, j.repeat AS judge_repeat, j.status AS judgement_status,
                j.score, j.verdict, coherence.score AS coherence
@@ -44,11 +51,11 @@ _DERIVED = {
         JOIN audits a USING (audit_id)
         JOIN conditions c ON c.study_id = a.study_id AND c.condition_id = a.condition_id
         JOIN items i ON i.study_id = a.study_id AND i.item_id = a.item_id
-        JOIN studies s ON s.study_id = a.study_id
+        JOIN plans s ON s.study_id = a.study_id
         LEFT JOIN answers coherence
           ON coherence.audit_id = j.audit_id AND coherence.judge = j.judge
          AND coherence.kind = 'coherence' AND coherence.repeat = j.repeat
-        WHERE NOT i.retired AND NOT list_contains(from_json(s.superseded, '["VARCHAR"]'), j.rubric_hash)
+        WHERE NOT i.retired AND NOT list_contains(s.superseded, j.rubric_hash)
         """,
     ),
     "transcripts": (
