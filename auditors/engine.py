@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from auditors import plan, revisions, rows
+from auditors.backlog import Backlog
 from auditors.budget import Budget, Work, check_prices
 from auditors.feed import Card, CardState, Ended, Hello, Mark
 from auditors.hub import Hub, Watch
@@ -28,7 +29,7 @@ from store.errors import CcTuiError, InputError, StoreError
 from store.lake import compact
 from store.reader import Reader
 from store.records import Audit, AuditStatus, ModelCall, Run, now
-from store.transcripts import load_transcript, read_records
+from store.transcripts import read_records
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from auditors.replay import Replay
     from auditors.study import Study
     from store.journal import Journal
-    from store.records import Message, Record
+    from store.records import Record
     from store.store import Store
 
 _COMPACT_EVERY_S = 5.0
@@ -159,6 +160,7 @@ class Engine:
         self._task: asyncio.Task[None] | None = None
         self._worker: Worker | None = None
         self._hands: Worker | Fleet | None = None
+        self._backlog = Backlog(self._reader)
         self._notes = Notes(self._reader, study.study_id, self.run_id)
 
     async def steer(self, command: Steer) -> None:
@@ -347,7 +349,8 @@ class Engine:
         self._budget.begun(work)
         watch = self._watch(audit)
         try:
-            transcript = await asyncio.to_thread(self._stored_transcript, audit.audit_id)
+            following = (other.audit_id for other, _ in self._owed)
+            transcript = await self._backlog.transcript(audit.audit_id, following)
             await hands.judge(msgspec.structs.replace(audit, run_id=self.run_id), transcript, owed, watch)
         except WorkerDiedError:
             await self._settle(audit, watch)
@@ -463,11 +466,6 @@ class Engine:
             self._reader, Audit, "study_id = ? ORDER BY launch_index", [self.study.study_id]
         )
         return [(audit, unjudged[audit.audit_id]) for audit in audits if audit.audit_id in unjudged]
-
-    def _stored_transcript(self, audit_id: str) -> list[Message]:
-        found = load_transcript(self._reader, audit_id)
-        messages = {message.message_id: message for message in found.messages}
-        return [messages[message_id] for message_id in found.final_view]
 
 
 def _compact(root: Path) -> None:
