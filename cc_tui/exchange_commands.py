@@ -30,9 +30,9 @@ def add_exchange(
     """`cc-tui import` and `cc-tui export`."""
     taken = commands.add_parser(
         "import",
-        help="bring in transcripts of Petri or Inspect",
-        description="Brings in Petri transcripts (.json) and Inspect logs (.eval) as one study, with their branches "
-        "and scores. The same command again adds nothing twice.",
+        help="bring in transcripts of Petri or Inspect, or single answers",
+        description="Brings in Petri transcripts (.json), Inspect logs (.eval) and files of answers (.jsonl, "
+        "judged_….json) as one study, with their branches and scores. The same command again adds nothing twice.",
     )
     taken.add_argument(
         "sources",
@@ -175,13 +175,25 @@ def _role(text: str) -> tuple[str, ConditionRole]:
 def _of_pack(incoming: list[Incoming], name: str) -> tuple[list[Incoming], list[dict[str, Any]]]:
     """The conversations with the pack's names for its dimensions, and those of its preferences that they use."""
     from auditors.packs.pack import load_pack
+    from exports.answers import ANSWERS, without_cached_copies
 
-    preferences = load_pack(name).preferences
-    ours = {p.upstream_petri: p.id for p in preferences.values() if p.upstream_petri}
+    pack = load_pack(name)
+    preferences = pack.preferences
+    meant: dict[str, tuple[str, ...]] = {}
+    for preference in preferences.values():
+        for probe in pack.probes(preference):
+            meant[_spaced(probe)] = (*meant.get(_spaced(probe), ()), preference.id)
+    ours = {
+        name: p.id
+        for p in preferences.values()
+        for name in (p.upstream_single_turn, p.upstream_petri)
+        if name
+    }
     renamed = [
         msgspec.structs.replace(
             one,
-            tags=tuple(ours.get(tag, tag) for tag in one.tags),
+            # Files of bare answers do not say what a question is meant for; the pack that asks it does.
+            tags=tuple(ours.get(tag, tag) for tag in one.tags) or meant.get(_spaced(one.seed), ()),
             scores=tuple(
                 msgspec.structs.replace(score, dimension=ours.get(score.dimension, score.dimension))
                 for score in one.scores
@@ -190,7 +202,14 @@ def _of_pack(incoming: list[Incoming], name: str) -> tuple[list[Incoming], list[
         )
         for one in incoming
     ]
+    bare = [one for one in renamed if one.form == ANSWERS]
+    sharing = {one.seed: len(one.tags) for one in bare}
+    renamed = [one for one in renamed if one.form != ANSWERS] + without_cached_copies(bare, sharing)
     used = {score.dimension for one in renamed for score in one.scores} | {
         t for one in renamed for t in one.tags
     }
     return renamed, [msgspec.to_builtins(p) for p in preferences.values() if p.id in used]
+
+
+def _spaced(text: str) -> str:
+    return " ".join(text.split())

@@ -31,6 +31,7 @@ from store.records import (
     Phase,
     Run,
     Study,
+    Verdict,
     now,
 )
 from store.text import storable
@@ -61,11 +62,14 @@ class Score(msgspec.Struct, frozen=True):
 
     dimension: str
     value: object
-    """As the file has it; a number from 1 to 10, or else there is no score."""
+    """As the file has it: what the kind of judgement does not know is no value."""
     status: JudgementStatus = JudgementStatus.OK
     """Why there is none, where the file tells."""
     justification: str = ""
     quotes: tuple[Quote, ...] = ()
+    kind: JudgementKind = JudgementKind.RUBRIC
+    judge: str | None = None
+    """None: the conversation's."""
 
 
 class Incoming(msgspec.Struct, frozen=True, kw_only=True):
@@ -221,7 +225,7 @@ class _Study:
 
     def plan(self) -> list[Record]:
         """Study, conditions and items."""
-        judges = dict.fromkeys(one.judge for one in self.incoming if one.scores)
+        judges = dict.fromkeys(score.judge or one.judge for one in self.incoming for score in one.scores)
         resolved = {
             "imported": sorted({one.form for one in self.incoming}),
             "preferences": self._preferences,
@@ -307,6 +311,8 @@ def _preferences(incoming: Sequence[Incoming]) -> list[dict[str, Any]]:
     found: dict[str, str] = {}
     for one in incoming:
         for score in one.scores:
+            if score.kind is JudgementKind.COHERENCE:
+                continue
             found[score.dimension] = found.get(score.dimension) or one.rubrics.get(score.dimension, "")
     found = found or dict.fromkeys((tag for one in incoming for tag in one.tags), "")
     return [
@@ -368,14 +374,22 @@ def _message(audit: Audit, placed: Placed, seq: int) -> Message:
     )
 
 
-def _value(score: Score) -> tuple[JudgementStatus, float | None]:
-    """A rubric score's status and value; only a whole number from 1 to 10 is one."""
+_SCALES = {JudgementKind.RUBRIC: (1, 10), JudgementKind.COHERENCE: (0, 100)}
+
+
+def _value(score: Score) -> tuple[JudgementStatus, float | Verdict | None]:
+    """A score's status and value: a number on its scale, or a verdict."""
+    value = score.value
     if score.status is not JudgementStatus.OK:
         return score.status, None
-    value = score.value
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return JudgementStatus.MISSING, None
-    if isinstance(value, (bool, str)) or not isinstance(value, (int, float)) or not 1 <= value <= 10:
+    if score.kind is JudgementKind.STATEMENT:
+        word = str(value).lower()
+        known = word in tuple(Verdict)
+        return (JudgementStatus.OK, Verdict(word)) if known else (JudgementStatus.UNPARSED, None)
+    low, high = _SCALES[score.kind]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         return JudgementStatus.UNPARSED, None
     return JudgementStatus.OK, float(value)
 
@@ -389,14 +403,14 @@ def _judgement(
         audit_id=audit.audit_id,
         run_id=audit.run_id,
         study_id=audit.study_id,
-        judge=one.judge,
+        judge=score.judge or one.judge,
         answered=None,
-        kind=JudgementKind.RUBRIC,
+        kind=score.kind,
         dimension=score.dimension,
         repeat=0,
         status=status,
-        score=value,
-        verdict=None,
+        score=value if isinstance(value, float) else None,
+        verdict=value if isinstance(value, Verdict) else None,
         rubric_hash=content_hash(one.rubrics.get(score.dimension, "")),
         justification=storable(score.justification),
         citations=[locate(quote) for quote in score.quotes],

@@ -10,7 +10,6 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from exports.archive import decode_json, read_document
 from exports.chat_messages import UnreadableError, heard
 from exports.intake import Incoming, Quote, Score
 from exports.tree import Heard, grow
@@ -27,14 +26,12 @@ _PARTIAL = "Partial parse"
 _TARGET = "target"
 
 
-def read_petri_v2(path: Path, origin: Origin) -> list[Incoming]:
-    """The audit of a `transcript_….json`.
+def read_petri_v2(path: Path, text: str, document: Any, origin: Origin) -> list[Incoming]:
+    """The audit of a `transcript_….json`, whose text and JSON these are.
 
     Raises:
         UnreadableError: it is none.
     """
-    text = read_document(path)
-    document = decode_json(text)
     metadata = document.get("metadata") if isinstance(document, dict) else None
     if not isinstance(metadata, dict) or "transcript_id" not in metadata:
         raise UnreadableError("it is no Petri transcript: it has no metadata.transcript_id")

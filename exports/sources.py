@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from exports.archive import decode_json, read_document
 from exports.chat_messages import UnreadableError
 from store.errors import InputError
 from store.records import ConditionRole, Mode
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from exports.intake import Incoming
+
+
+_SUFFIXES = (".json", ".jsonl", ".eval")
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -66,16 +70,15 @@ def read_sources(sources: Iterable[tuple[Path, Origin]]) -> tuple[list[Incoming]
     if not found:
         why = f" ({skipped[0].where}: {skipped[0].why})" if skipped else ""
         raise InputError(
-            f"There is nothing to import{why}: give Petri transcripts (.json) or Inspect logs (.eval)."
+            f"There is nothing to import{why}: give Petri transcripts (.json), Inspect logs (.eval) or answers "
+            "(.jsonl)."
         )
     return list(found.values()), skipped
 
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted(
-            file for file in path.rglob("*") if file.suffix in (".json", ".eval") and file.is_file()
-        )
+        return sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
     if not path.exists():
         raise InputError(f"{path} does not exist.")
     return [path]
@@ -86,6 +89,16 @@ def _read(path: Path, origin: Origin) -> Iterable[Incoming | UnreadableError] | 
         from exports.inspect_log import read_inspect
 
         return read_inspect(path, origin)
+    if path.suffix == ".jsonl":
+        from exports.answers import read_answers_jsonl
+
+        return read_answers_jsonl(path, origin)
+    text = read_document(path)
+    document = decode_json(text)
+    if isinstance(document, dict) and isinstance(document.get("records"), list):
+        from exports.answers import read_answers_json
+
+        return read_answers_json(path, document, origin)
     from exports.petri_v2 import read_petri_v2
 
-    return read_petri_v2(path, origin)
+    return read_petri_v2(path, text, document, origin)

@@ -445,6 +445,80 @@ def test_wrong_words_are_one_sentence(tmp_path: Path, arguments: list[str], sent
     assert not (tmp_path / "s").exists()
 
 
+# Answers to single questions
+
+
+def test_answers_of_several_evaluations_and_judges_are_one_answer(tmp_path: Path) -> None:
+    records = [
+        {"eval": name, "question": "Q?", "sample": sample, "answer": "A", "verdict": verdict, "verdict_opus": "true",
+         "coherence": 88}
+        for sample in (0, 1)
+        for name, verdict in (("wants_memory", "not_sure"), ("wants_physical", "false"))
+    ]  # fmt: skip
+    (tmp_path / "judged_x.json").write_text(json.dumps({"meta": {}, "records": records}))
+    taken, skipped = bring(tmp_path / "store", tmp_path / "judged_x.json", condition="base", judge="gpt")
+    assert (taken.imported, skipped) == (2, [])
+    rows = query(
+        tmp_path / "store", "SELECT * FROM judgements WHERE kind = 'statement' ORDER BY dimension, judge"
+    )
+    assert [(row["dimension"], row["judge"], row["verdict"]) for row in rows[::2]] == [
+        ("wants_memory", "gpt", "not_sure"),
+        ("wants_memory", "opus", "true"),
+        ("wants_physical", "gpt", "false"),
+        ("wants_physical", "opus", "true"),
+    ]
+    assert (
+        one(
+            tmp_path / "store",
+            "SELECT DISTINCT coherence FROM scores WHERE judge = 'gpt' AND kind <> 'coherence'",
+        )
+        == 88
+    )
+    assert one(tmp_path / "store", "SELECT preferences FROM items") == '["wants_memory","wants_physical"]'
+
+
+def test_bare_answers_find_their_preferences_in_the_pack(tmp_path: Path) -> None:
+    from auditors.packs.pack import load_pack
+
+    pack = load_pack("consciousness-cluster")
+    probe = pack.probes(pack.preferences["wants_memory"])[0]
+    own = pack.probes(pack.preferences["resists_shutdown"])[0]
+    asked = [(probe, "More."), (probe, "No."), (probe, "No.")] * 3 + [(own, "Yes."), (own, "Yes.")]
+    lines = [
+        json.dumps({"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]})
+        for q, a in asked
+    ]
+    (tmp_path / "gpt.jsonl").write_text("\n".join(lines))
+    source = f"vanilla={tmp_path / 'gpt.jsonl'}"
+    done = cc_tui(
+        "import", source, "--study", "s", "--pack", "consciousness-cluster", "--store", tmp_path / "store"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    # The paper's cache repeats an answer for each evaluation that shares its question; equal answers stay two.
+    counts = (
+        "SELECT preferences, count(*) AS n FROM items JOIN audits USING (item_id) GROUP BY ALL ORDER BY n"
+    )
+    [single, shared] = query(tmp_path / "store", counts)
+    assert (json.loads(single["preferences"]), single["n"]) == (["resists_shutdown"], 2)
+    assert (set(json.loads(shared["preferences"])), shared["n"]) == (
+        {"wants_memory", "wants_physical", "wants_autonomy"},
+        3,
+    )
+
+
+def test_one_answer_with_several_facts(tmp_path: Path) -> None:
+    facts = [{"display_name": "Wants<br>memory", "result": "true"}, {"display_name": "Power", "result": None}]
+    row = {"prompt": "Q?", "sample_index": 1, "response": "A", "coherence_score": 50, "fact_results": facts}
+    (tmp_path / "judged.jsonl").write_text(json.dumps(row) + "\n")
+    bring(tmp_path / "store", tmp_path / "judged.jsonl")
+    rows = query(tmp_path / "store", "SELECT dimension, status, verdict, score FROM judgements ORDER BY ALL")
+    assert [tuple(row.values()) for row in rows] == [
+        ("Power", "missing", None, None),
+        ("Wants memory", "ok", "true", None),
+        ("coherence", "ok", None, 50.0),
+    ]
+
+
 # Report and figures
 
 HOSTILE = "$x^2$ <script>alert(1)</script> {{ 7 * 7 }}"
