@@ -44,6 +44,8 @@ _OTHER = "other"
 class Watch:
     """Sees one audit and keeps its card; made by `Hub.watch`."""
 
+    __slots__ = ("_counted", "_hub", "card", "draft_author", "draft_text", "entries", "steered")
+
     def __init__(self, hub: Hub, card: Card) -> None:
         self._hub = hub
         self.card = card
@@ -120,6 +122,10 @@ class Watch:
             self.done(AuditStatus.OK)
         else:
             self.dropped(AuditStatus.CANCELLED)
+
+    def forget(self) -> None:
+        """Let the conversation go: a long run has tens of thousands of audits, and the store has them all."""
+        self.entries, self.draft_text = [], ""
 
     def _end(self, status: AuditStatus, *, counted: bool) -> None:
         self._hub.moved(self.card, CardState.DONE)
@@ -231,7 +237,7 @@ class Hub:
         self.changed(watch.card)
         self._recent.append(watch.card.audit_id)
         if len(self._recent) > _KEPT_CONVERSATIONS:
-            self._watches[self._recent.popleft()].entries = []
+            self._watches[self._recent.popleft()].forget()
 
     def focus(self, reader: Reader, audit_id: str | None) -> None:
         """Send the whole conversation of an audit to a reader, and what follows."""
