@@ -87,7 +87,12 @@ def print_results(store: Store, run: Run) -> None:
         reader.close()
     say("")
     if run.status == "interrupted":
-        say("Interrupted. The same command goes on from here; finished audits are not repeated.")
+        again = (
+            "The same command, without --add-repeats,"
+            if run.config.get("add_repeats")
+            else "The same command"
+        )
+        say(f"Interrupted. {again} goes on from here; finished audits are not repeated.")
     elif run.status == "over_budget":
         say(f"{run.config['ended_because']} Raise --max-cost to go on.")
     say(f"Everything is in {store.root}: `cc-tui --store {store.root}` reads and labels it,")
