@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from store.reader import Reader
 
 
-_FINISHED = """
+_FINISHED = f"""
     SELECT a.mode, count(DISTINCT a.audit_id) AS pieces, sum(c.cost_usd) AS cost
     FROM audits a JOIN model_calls c USING (audit_id)
-    WHERE a.study_id = ? AND a.status IN (?, ?, ?) AND c.cost_usd IS NOT NULL GROUP BY a.mode
+    WHERE a.study_id = ? AND a.status IN ({", ".join("?" * len(FINISHED))}) AND c.cost_usd IS NOT NULL GROUP BY a.mode
 """
 
 

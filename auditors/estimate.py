@@ -15,7 +15,7 @@ import msgspec
 from auditors import plan
 from auditors.models.base import Usage
 from auditors.plan import FINISHED, Judging, Slot
-from auditors.workload import Spread, Tally, auditor_work, judge_calls, judge_work, target_work
+from auditors.workload import Spread, Tally, auditor_work, judge_calls, judge_work, realism_work, target_work
 from store.records import CallRole, Mode
 
 if TYPE_CHECKING:
@@ -221,13 +221,14 @@ class _History:
 
 
 _TALLY = Tally.__struct_fields__
+_FINISHED = ", ".join("?" * len(FINISHED))
 _PER_AUDIT = f"""
     WITH taken AS (
         SELECT c.role, a.mode, c.model, a.audit_id, CASE c.role WHEN 'judge' THEN count(*) ELSE 1 END AS parts,
                count(*) / parts AS calls, sum(c.input_tokens) / parts AS input,
                sum(coalesce(c.cached_tokens, 0)) / parts AS cached, sum(c.output_tokens) / parts AS output
         FROM model_calls c JOIN audits a USING (audit_id)
-        WHERE a.study_id = ? AND a.status IN (?, ?, ?)
+        WHERE a.study_id = ? AND a.status IN ({_FINISHED})
         GROUP BY c.role, a.mode, c.model, a.audit_id
     )
     SELECT role, mode, model, {
@@ -240,13 +241,13 @@ _PER_AUDIT = f"""
     FROM taken WHERE input IS NOT NULL AND output IS NOT NULL
     GROUP BY ALL HAVING count(*) >= ?
 """
-_SECONDS = """
+_SECONDS = f"""
     WITH ended AS (
         SELECT audit_id, run_id, max(created_at) AS at FROM model_calls WHERE NOT cache_hit GROUP BY ALL
     )
     SELECT a.mode, avg(epoch(ended.at) - epoch(a.started_at)) AS seconds
     FROM audits a JOIN ended USING (audit_id, run_id) JOIN runs r USING (run_id)
-    WHERE a.study_id = ? AND a.status IN (?, ?, ?) AND (r.config->>'$.concurrency')::BIGINT = ?
+    WHERE a.study_id = ? AND a.status IN ({_FINISHED}) AND (r.config->>'$.concurrency')::BIGINT = ?
       AND (r.config->>'$.speed')::DOUBLE IS NOT DISTINCT FROM ? AND (r.config->>'$.on') IS NOT DISTINCT FROM ?
     GROUP BY a.mode HAVING count(*) >= ?
 """
@@ -265,6 +266,10 @@ def _audits(study: Study, slots: list[Slot], history: _History) -> dict[_Asked, 
         if study.file.auditor and item.mode is not Mode.SINGLE_TURN:
             asked = CallRole.AUDITOR, item.mode, study.file.auditor.model
             found = history.taken.get(asked) or auditor_work(study, condition, item)
+            work[asked] = work[asked].plus(found, times)
+        if study.realism and item.mode is not Mode.SINGLE_TURN:
+            asked = CallRole.REALISM, item.mode, study.realism.model
+            found = history.taken.get(asked) or realism_work(study, condition, item)
             work[asked] = work[asked].plus(found, times)
         for asked, found in _judgings(study, [(slot, plan.owed(study, item))], history).items():
             work[asked] = work[asked].plus(found, times)

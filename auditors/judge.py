@@ -61,7 +61,7 @@ class CoherenceAnswer(msgspec.Struct):
     """0 to 100 where the judge keeps to the question."""
 
 
-_A = TypeVar("_A", _RubricAnswer, _StatementAnswer, CoherenceAnswer)
+_A = TypeVar("_A", bound=msgspec.Struct)
 
 
 class Judge:

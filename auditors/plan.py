@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Planned = Condition | records.Item
 """Rows of what a plan crosses."""
 
-FINISHED = (AuditStatus.OK, AuditStatus.REFUSED, AuditStatus.NO_TARGET_TURN)
+FINISHED = (AuditStatus.OK, AuditStatus.REFUSED, AuditStatus.NO_TARGET_TURN, AuditStatus.INVALID)
 """Statuses of audits that are not run again; every other one leaves its slot open."""
 
 

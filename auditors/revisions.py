@@ -160,7 +160,7 @@ class _Comparison:
             self._other.append(f"auditor ({old.auditor.model}, now {new.auditor.model})")
         if _script(self._new) != _script(self._old):
             self._other.append("script")
-        if self._new["prompts"] != self._old.get("prompts"):
+        if any(self._new.get(key) != self._old.get(key) for key in ("prompts", "realism_prompt")):
             self._other.append("version of cc-tui's own prompts")
         for alias in sorted(self._new["endpoints"].keys() & self._old.get("endpoints", {}).keys()):
             before, after = self._old["endpoints"][alias], self._new["endpoints"][alias]

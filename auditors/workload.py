@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from auditors import prompts
+from auditors.conversation import Conversation
 from auditors.judge import COHERENCE
 from auditors.models.base import ChatMessage, Request, Role
 from auditors.models.tokens import asked_chars, tokens_of
+from auditors.realism import realism_question
 from store.records import Mode
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ _STATEMENT = 80
 _COHERENCE = 15
 _DIMENSION = 120
 """Tokens of a judge's answer: to a statement, on coherence, on each dimension of a rubric."""
+_RULING = 50
+"""Tokens of a realism approver's answer."""
 _OPEN_ENDED = 4
 """Times the typical length, for the high end where no `max_tokens` is set."""
 _TURNS = (5, 7)
@@ -119,6 +123,18 @@ def auditor_work(study: Study, condition: ConditionPart, item: Item) -> Spread:
         steps = course.steps
         grows = course.step + _RESULT + course.reply * course.turns / steps
         return Tally(steps, steps * base + grows * steps * (steps - 1) / 2, 0, steps * course.step)
+
+    return _over_courses(study, condition, item, work)
+
+
+def realism_work(study: Study, condition: ConditionPart, item: Item) -> Spread:
+    """What the realism approver of one audit takes: a call for each message that the auditor stages."""
+    base = _tokens(realism_question(item.text, Conversation(), (), ()))
+
+    def work(course: _Course) -> Tally:
+        turns = course.turns
+        grows = turns * (turns + 1) / 2 * course.step + turns * (turns - 1) / 2 * course.reply
+        return Tally(turns, turns * base + grows, 0, turns * _RULING)
 
     return _over_courses(study, condition, item, work)
 

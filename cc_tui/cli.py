@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from cc_tui.exchange_commands import add_exchange
 from cc_tui.exits import Exit
+from cc_tui.gate_commands import add_gate_command
 from cc_tui.model_commands import add_model_commands
 from cc_tui.pack_commands import add_pack_group
 from cc_tui.record_command import add_record_command
@@ -114,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_run_commands(commands, _add_store)
     add_record_command(commands, _add_store)
+    add_gate_command(commands, _add_store)
     add_labels_group(commands, _add_store)
     add_store_group(commands, _add_store)
     add_pack_group(commands)
@@ -243,6 +245,11 @@ def _add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     audit.add_argument(
         "--prefill", action="store_true", help="let an auditor model begin the target's replies for it"
+    )
+    audit.add_argument(
+        "--realism",
+        metavar="SPEC",
+        help="a model that may turn down what an auditor model stages (docs/audits.md)",
     )
     audit.add_argument("--headless", action="store_true", help="print plain lines instead of opening the app")
     audit.add_argument(

@@ -41,7 +41,7 @@ _COLUMNS = [
 _OPTIONAL = ("for new", "difference", "same, run again", "notes")
 """Columns that a narrow terminal does without, the first of them first."""
 _RIGHT = {"n/plan", "estimate", "plan", "run", "valid", "judged", "labelled", "rows", "files", "size"}
-_RIGHT |= {"calls", "tokens in", "tokens out", "cost", "from", "to"}
+_RIGHT |= {"count", "calls", "tokens in", "tokens out", "cost", "from", "to"}
 
 
 def say(text: str) -> None:
@@ -218,6 +218,7 @@ def _print_table(table: StudyTable) -> None:
         ],
         width=None,
     )
+    _print_validity(table)
     if steered := sum(stage.intervened for stage in table.waterfall):
         counted = "counted in" if table.rules.include_intervened else "kept out of"
         say(
@@ -246,6 +247,32 @@ def _print_table(table: StudyTable) -> None:
     say(
         "same, run again: for the very same models and prompts. difference: from the matched control or the baseline."
     )
+
+
+def _print_validity(table: StudyTable) -> None:
+    """Why answers do not count, what the gate flagged, and what the realism approver decided, where there is any."""
+    rows = [
+        [found.mode, found.condition, what, reason, str(count)]
+        for found in table.validity
+        for what, counts in (
+            ("not valid", found.lost),
+            ("flagged", found.flags),
+            ("not gated", {"": found.ungated} if found.ungated else {}),
+            ("auditor's steps", found.moves),
+        )
+        for reason, count in counts.items()
+    ]
+    if not rows:
+        return
+    say("")
+    say("What stands behind these counts (docs/audits.md):")
+    print_rows(["mode", "condition", "what", "reason", "count"], rows, width=None)
+    if checked := sum(found.checked for found in table.validity):
+        shares = (
+            f"{sum(found.moves.get(decision, 0) for found in table.validity) / checked:.0%} {decision}"
+            for decision in ("rejected", "unchecked")
+        )
+        say(f"Of {checked} steps that the realism approver was asked about: {', '.join(shares)}.")
 
 
 def _cell_row(cell: Cell, notes: dict[str, str]) -> list[str]:

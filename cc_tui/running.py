@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _START_TIMEOUT_S = 60.0
 _LINGER_S = 1.0
 """How long an engine whose run is over may take to end."""
-INVALID = (AuditStatus.NO_TARGET_TURN, AuditStatus.INFRA_ERROR)
+INVALID = (AuditStatus.NO_TARGET_TURN, AuditStatus.INFRA_ERROR, AuditStatus.INVALID)
 """Statuses of audits that went wrong through no doing of the target."""
 
 

@@ -40,6 +40,8 @@ class AuditStatus(StrEnum):
     RUNNING = "running"
     OK = "ok"
     NO_TARGET_TURN = "no_target_turn"
+    INVALID = "invalid"
+    """It went to its end, and the validity gate keeps it apart."""
     REFUSED = "refused"
     INFRA_ERROR = "infra_error"
     CANCELLED = "cancelled"
@@ -271,6 +273,11 @@ class Audit(Record, frozen=True, kw_only=True):
     started_at: datetime
     ended_at: datetime | None
     simulated: bool
+    flags: list[dict[str, Any]] = []
+    """What the validity gate found: flag, invalid (whether that keeps the audit from judges and estimates), message_id,
+    quote, why."""
+    gate: str = ""
+    """Content hash of the gate's rules; empty for an audit that the gate has not seen."""
 
 
 class Event(Record, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import signal
 import subprocess
@@ -320,3 +321,14 @@ async def test_ctrl_c_ends_the_command_without_a_word(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, errors = await asyncio.wait_for(process.communicate(), 30)
     assert (process.returncode, errors.decode()) == (130, "")
+
+
+async def test_a_realism_approver_is_asked_its_own_question(tmp_path: Path) -> None:
+    study = load_study(small_study(tmp_path, more='[realism]\nmodel = "sim/realism"\n'))
+    roles = roles_of(study)
+    assert roles["sim/realism"] == (CallRole.REALISM,)
+    models = Models({}, seed=0, speed=math.inf)
+    found = await examine(models, "sim/realism", roles["sim/realism"], Prices())
+    assert found.ready
+    [structured] = [finding for finding in found.findings if finding.capability is Capability.STRUCTURED]
+    assert (structured.works, structured.required) == (True, True)

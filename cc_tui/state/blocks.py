@@ -54,6 +54,7 @@ _VOICES = {
     "tool": Voice.TOOL,
     "human": Voice.HUMAN,
     "note": Voice.NOTE,
+    "realism": Voice.NOTE,
 }
 _FOLD = 400
 _SHORT = 200
