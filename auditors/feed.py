@@ -7,11 +7,15 @@ query. Frames and commands are single JSON lines (`encode`, `decode_frame`, `dec
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
 from auditors.models.base import ToolCall
 from store.records import AuditStatus, Driver, Mode
+
+MOST_AT_ONCE = 10_000
+"""Most audits that a run may be asked to have under way."""
 
 
 class CardState(StrEnum):
@@ -105,6 +109,14 @@ class Totals(msgspec.Struct, frozen=True, tag="totals"):
     elapsed_s: float
     eta_s: float | None
     paused: bool
+    queued: int = 0
+    """Audits that have not begun, and finished ones that wait for judgements."""
+    concurrency: int = 0
+    """How many may run beside each other."""
+    errors: dict[str, int] = {}
+    """Calls of this run that failed for good, by `ErrorKind`."""
+    retries: dict[str, int] = {}
+    """Attempts of calls that were made again, by `ErrorKind`."""
 
 
 class Cards(msgspec.Struct, frozen=True, tag="cards"):
@@ -179,6 +191,12 @@ class SetPaused(msgspec.Struct, frozen=True, tag="pause"):
     paused: bool
 
 
+class SetConcurrency(msgspec.Struct, frozen=True, tag="concurrency"):
+    """Let so many audits run beside each other from now on; those under way go on."""
+
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=MOST_AT_ONCE)]
+
+
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Cancel what runs, close the store and end."""
 
@@ -243,7 +261,7 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
 
 Steer = Hold | StepOnce | SetApproving | Decide | Drive | Act | Mark | Cancel
 """Commands about one audit."""
-Command = Focus | SetPaused | Stop | Steer
+Command = Focus | SetPaused | SetConcurrency | Stop | Steer
 
 _encoder = msgspec.json.Encoder()
 _frames = msgspec.json.Decoder(Frame)

@@ -72,6 +72,8 @@ def print_progress(totals: Totals) -> None:
         f"{(totals.input_tokens + totals.output_tokens) / 1000:.0f}k tokens",
         ("≥" if totals.unpriced_calls else "") + f"${totals.cost:.2f}",
     ]
+    if totals.errors:
+        parts.append("failed calls: " + " ".join(f"{kind} {n}" for kind, n in totals.errors.items()))
     if totals.eta_s is not None and totals.done < totals.planned:
         parts.append(f"about {totals.eta_s:.0f} s left")
     say("  ".join(parts))
@@ -89,7 +91,12 @@ def print_results(store: Store, run: Run) -> None:
         reader.close()
     say("")
     if run.status == "interrupted":
-        say("Interrupted. The same command goes on from here; finished audits are not repeated.")
+        again = (
+            "The same command, without --add-repeats,"
+            if run.config.get("add_repeats")
+            else "The same command"
+        )
+        say(f"Interrupted. {again} goes on from here; finished audits are not repeated.")
     elif run.status == "over_budget":
         say(f"{run.config['ended_because']} Raise --max-cost to go on.")
     say(f"Everything is in {store.root}: `cc-tui --store {store.root}` reads and labels it,")

@@ -165,7 +165,7 @@ def _conditions(query: Query, study: str) -> list[StudyCondition]:
 def _items(query: Query, study: str) -> list[StudyItem]:
     rows = query(
         f"SELECT DISTINCT position, item_id, mode, preferences, repeats FROM items WHERE {study} "
-        "ORDER BY position, item_id"
+        "AND NOT retired ORDER BY position, item_id"
     ).to_pylist()
     return [
         StudyItem(
@@ -280,7 +280,7 @@ def _failures(
     rows = query(f"""
         SELECT condition_id, item_id, status, count(*) AS n
         FROM (SELECT condition_id, item_id, min(status) AS status
-              FROM audits WHERE {study} GROUP BY condition_id, item_id, slot_id
+              FROM audits WHERE {study} AND {_asked(study)} GROUP BY condition_id, item_id, slot_id
               HAVING count(*) FILTER (status IN ('{AuditStatus.OK}', {_OPEN})) = 0)
         GROUP BY ALL ORDER BY ALL
     """).to_pylist()
@@ -304,7 +304,7 @@ def _waterfall(
                    AND kind <> '{JudgementKind.COHERENCE}' AND judgement_status = '{JudgementStatus.OK}')) AS judged,
                count(DISTINCT slot_id) FILTER (audit_id IN (SELECT audit_id FROM labels)) AS labelled,
                count(DISTINCT slot_id) FILTER (status = 'ok' AND intervened) AS intervened
-        FROM audits WHERE {study} GROUP BY mode, condition_id
+        FROM audits WHERE {study} AND {_asked(study)} GROUP BY mode, condition_id
     """).to_pylist()
     counts = {(row["mode"], row["condition_id"]): row for row in rows}
     planned: Counter[Mode] = Counter()
@@ -322,6 +322,11 @@ def _waterfall(
         if planned[mode]
         for condition in conditions
     ]
+
+
+def _asked(study: str) -> str:
+    """Leaves out audits on items whose text the plan has replaced."""
+    return f"item_id NOT IN (SELECT item_id FROM items WHERE {study} AND retired)"
 
 
 def _coded(column: Any) -> tuple[Codes, list[str]]:

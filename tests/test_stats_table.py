@@ -24,7 +24,7 @@ COLUMNS = {
     "conditions": "study_id VARCHAR, condition_id VARCHAR, role VARCHAR, recipe VARCHAR, training_seed BIGINT,"
     " position BIGINT",
     "items": "study_id VARCHAR, item_id VARCHAR, mode VARCHAR, preferences VARCHAR, label VARCHAR,"
-    " repeats BIGINT, position BIGINT",
+    " repeats BIGINT, position BIGINT, retired BOOLEAN",
     "audits": "audit_id VARCHAR, study_id VARCHAR, slot_id VARCHAR, condition_id VARCHAR, item_id VARCHAR,"
     " mode VARCHAR, status VARCHAR, intervened BOOLEAN, flags JSON, gate VARCHAR",
     "events": "audit_id VARCHAR, study_id VARCHAR, kind VARCHAR, payload JSON",
@@ -72,7 +72,9 @@ class Rows:
         study_id: str = "s1",
     ) -> None:
         position = len(self.rows["items"])
-        self.rows["items"].append((study_id, name, mode, json.dumps(preferences), name, repeats, position))
+        self.rows["items"].append(
+            (study_id, name, mode, json.dumps(preferences), name, repeats, position, False)
+        )
 
     def audit(
         self,

@@ -13,6 +13,7 @@ from auditors.feed import Card, CardState, Focus, SetPaused, Stop
 from cc_tui.keymap import bindings
 from cc_tui.screens.branches import BranchTree, CompareScreen, Picked
 from cc_tui.screens.dialogs import Choice
+from cc_tui.screens.run_control import RunControl
 from cc_tui.screens.steering import SteeringScreen
 from cc_tui.state.format import count, money
 from cc_tui.state.status import MODES, mark_of_card
@@ -264,6 +265,10 @@ class LiveScreen(SteeringScreen):
         live = self.services.live
         if live.running and live.totals is not None:
             self.services.send(SetPaused(not live.totals.paused))
+
+    def action_run_control(self) -> None:
+        """Show the run as a whole, with the keys that steer it."""
+        self.app.push_screen(RunControl(self.services))
 
     def action_stop(self) -> None:
         """Ask, then stop the run."""

@@ -5,13 +5,27 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from textual.widgets import Input
 from tui_support import FORBIDDEN, HOSTILE, LONG_LINE, card, screen_text, totals, until
 
-from auditors.feed import Added, Cards, CardState, Drafted, Ended, Entry, Focus, Focused, SetPaused, Stop
+from auditors.feed import (
+    Added,
+    Cards,
+    CardState,
+    Drafted,
+    Ended,
+    Entry,
+    Focus,
+    Focused,
+    SetConcurrency,
+    SetPaused,
+    Stop,
+)
 from cc_tui.app import INTERRUPTED, TERMINATED, CcTuiApp
 from cc_tui.screens.dialogs import Choice
+from cc_tui.screens.run_control import RunControl
 from cc_tui.widgets.conversation import Conversation
 from cc_tui.widgets.line_table import LineTable
 from store.records import AuditStatus
@@ -259,3 +273,20 @@ async def test_states_are_told_by_word_and_glyph_without_colour(
         await focused(pilot, engine, Entry("auditor", "Yes?"), Entry("target", "No."))
         for word in ("▸● running", "auditor 1 │", "target 1 ▌", "SIMULATED"):
             assert word in screen_text(pilot)
+
+
+async def test_the_run_is_steered_from_its_panel(engine: Engine, empty_store: Store):
+    app = CcTuiApp(empty_store, socket=engine.path)
+    async with engine.serve(), app.run_test(size=(80, 24)) as pilot:
+        await focused(pilot, engine)
+        engine.tell(msgspec.structs.replace(totals(), concurrency=8, queued=24, errors={"overloaded": 3}))
+        await until(pilot, lambda: app.services.live.totals.concurrency == 8)
+        await pilot.press("u")
+        await until(pilot, lambda: "overloaded 3" in screen_text(pilot))
+        assert "24 wait" in screen_text(pilot)
+        await pilot.press("plus", "right_square_bracket", "minus", "space", "x", "y", "escape")
+        await until(pilot, lambda: Stop() in engine.commands)
+        wanted = [command.concurrency for command in engine.commands if isinstance(command, SetConcurrency)]
+        assert wanted == [16, 17, 9]
+        assert SetPaused(True) in engine.commands
+        await until(pilot, lambda: not isinstance(app.screen, RunControl))
