@@ -95,6 +95,17 @@ class AppScreen(Screen[None]):
         self._simulated = simulated
         self.flush()
 
+    async def ask(self, function: Callable[[Reader], T]) -> T:
+        """The result of `function` on the reader, as `Services.ask` gives it.
+
+        A screen that was closed meanwhile is not told: its widgets are gone, though its jobs may not be cancelled yet.
+        """
+        try:
+            return await self.services.ask(function)
+        finally:
+            if not self.is_running:
+                raise asyncio.CancelledError
+
     def work(self, group: str, job: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
         """Run `job(*args)` beside the screen; a newer job of the group replaces an older one."""
 

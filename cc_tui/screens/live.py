@@ -164,7 +164,7 @@ class LiveScreen(SteeringScreen):
         self.flush()
 
     async def _read(self, audit_id: str) -> None:
-        transcript = await self.services.ask(lambda reader: load_transcript(reader, audit_id))
+        transcript = await self.ask(lambda reader: load_transcript(reader, audit_id))
         self.services.live.show_recorded(audit_id, transcript.messages)
         self.flush()
 
