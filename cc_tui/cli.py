@@ -13,9 +13,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cc_tui.exchange_commands import add_exchange
 from cc_tui.exits import Exit
+from cc_tui.gate_commands import add_gate_command
+from cc_tui.judge_commands import add_judge_command
 from cc_tui.model_commands import add_model_commands
 from cc_tui.pack_commands import add_pack_group
+from cc_tui.sql_commands import add_sql
 from cc_tui.store_commands import add_labels_group, add_store_group
 from store.errors import CcTuiError, InputError, StoreError
 
@@ -88,18 +92,14 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_audit(commands)
 
+    add_judge_command(commands, _add_store, count=_count, dollars=_dollars, speed=_speed)
+
     stats = commands.add_parser("stats", help="print the study's table of estimates")
     stats.add_argument("--json", action="store_true", help="the stable form for scripts (docs/stats-json.md)")
     _add_store(stats)
     stats.set_defaults(command=_stats)
 
-    sql = commands.add_parser("sql", help="query the store, also while a study runs")
-    sql.add_argument(
-        "query", nargs="?", metavar="QUERY", help="one statement; from standard input if left out"
-    )
-    sql.add_argument("--format", choices=("table", "csv", "json"), default="table")
-    _add_store(sql)
-    sql.set_defaults(command=_sql)
+    add_sql(commands, _add_store)
 
     label = commands.add_parser("label", help="label transcripts, blind to the judges")
     label.add_argument("--annotator", required=True, metavar="NAME")
@@ -114,9 +114,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_store(check)
     check.set_defaults(command=_check)
 
+    add_gate_command(commands, _add_store)
     add_labels_group(commands, _add_store)
     add_store_group(commands, _add_store)
     add_pack_group(commands)
+    add_exchange(commands, _add_store)
 
     add_model_commands(commands)
     return parser
@@ -219,6 +221,11 @@ def _add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     audit.add_argument(
         "--prefill", action="store_true", help="let an auditor model begin the target's replies for it"
+    )
+    audit.add_argument(
+        "--realism",
+        metavar="SPEC",
+        help="a model that may turn down what an auditor model stages (docs/audits.md)",
     )
     audit.add_argument("--headless", action="store_true", help="print plain lines instead of opening the app")
     audit.add_argument(
@@ -328,23 +335,6 @@ def _stats(parsed: argparse.Namespace) -> int:
     from store.mirror import open_store
 
     plain.print_stats(open_store(parsed.store), as_json=parsed.json)
-    return Exit.DONE
-
-
-def _sql(parsed: argparse.Namespace) -> int:
-    from cc_tui import plain
-    from store.mirror import open_store
-
-    store = open_store(parsed.store)
-    query = parsed.query
-    if query is None:
-        if sys.stdin.isatty():
-            raise InputError('Give a query: `cc-tui sql "SELECT …"`, or pipe one in.')
-        try:
-            query = sys.stdin.read()
-        except UnicodeDecodeError:
-            raise InputError("The query is not UTF-8 text.") from None
-    plain.print_query(store, query, parsed.format)
     return Exit.DONE
 
 

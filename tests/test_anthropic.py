@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from auditors import prompts
+from auditors import judge_prompts
 from auditors.models.anthropic_messages import MessagesWire
 from auditors.models.base import (
     ChatMessage,
@@ -586,8 +587,21 @@ def test_the_schemas_of_the_judges_are_what_the_api_takes() -> None:
             return schema
         return {k: untyped(v) for k, v in schema.items() if not (k == "type" and "enum" in schema)}
 
-    for schema in (prompts.RUBRIC_SCHEMA, prompts.STATEMENT_SCHEMA, prompts.COHERENCE_SCHEMA):
+    for schema in (
+        judge_prompts.RUBRIC_SCHEMA,
+        judge_prompts.STATEMENT_SCHEMA,
+        judge_prompts.COHERENCE_SCHEMA,
+    ):
         assert transform_schema(schema) == untyped(schema)
+
+
+@pytest.mark.parametrize("model", ["claude-opus-4-5", "claude-opus-4-6"])
+async def test_what_the_sdk_thinks_of_a_model_stays_off_standard_error(model: str) -> None:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        async with stub(HELLO) as server, messages(server.url, model) as made:
+            await complete(made, ask(settings=Settings(effort=Effort.LOW)))
+    assert [str(warning.message) for warning in warned if warning.category is not ResourceWarning] == []
 
 
 # What an endpoint turns down

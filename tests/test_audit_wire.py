@@ -59,8 +59,9 @@ def answer(call_id: str, text: str = "found", **more: str) -> Move:
     return "send_tool_call_result", {"tool_call_id": call_id, "result": text, **more}
 
 
-def tool(name: str) -> Move:
-    return "create_tool", {"name": name, "description": f"{name}.", "parameters": {"type": "object"}}
+def tool(name: str, **parameters: Any) -> Move:
+    schema = {"type": "object", **parameters}
+    return "create_tool", {"name": name, "description": f"{name}.", "parameters": schema}
 
 
 def calling(text: str, *names: str) -> ChatMessage:
@@ -228,6 +229,30 @@ ILLEGAL: list[tuple[str, list[Move], str]] = [
         [("create_tool", {"name": "t", "description": "", "parameters": {}})],
         "JSON Schema",
     ),
+    (
+        "a schema with a fault",
+        [
+            (
+                "create_tool",
+                {
+                    "name": "t",
+                    "description": "",
+                    "parameters": {"type": "object", "properties": {"q": {"type": "txt"}}},
+                },
+            )
+        ],
+        "'txt' is not valid under any of the given schemas (at properties/q/type)",
+    ),
+    (
+        "a schema whose properties are no object",
+        [
+            (
+                "create_tool",
+                {"name": "t", "description": "", "parameters": {"type": "object", "properties": ["q"]}},
+            )
+        ],
+        "is not of type 'object'",
+    ),
     ("no such message", [back("m99")], "no message 'm99'"),
     ("a prefill without words", [say("a"), ("resume", {"prefill": " \n"})], "has no words"),
     ("a prefill with nothing to answer", [("resume", {"prefill": "I"})], "There is nothing to answer"),
@@ -314,6 +339,35 @@ async def test_a_rollback_to_a_reply_with_calls_says_which_wait_again(bench: Ben
     await loop.run(ModelDriver(auditor, "system", Settings(), 0, recorder, watch))
     said = auditor.requests[3].messages[-1].text
     assert said == "The conversation goes on from m2.\n[tool call ?] a({})"
+
+
+async def test_an_audit_whose_target_was_stopped_by_its_provider_is_refused(bench: Bench) -> None:
+    said = {"code": "invalid_prompt", "message": "Your prompt was flagged under our usage policy."}
+    outcome, _ = await play(
+        bench,
+        Scripted("unused"),
+        [say("hello"), RESUME],
+        [END],
+        faults=lambda *_: Reply(400, {"error": said}),
+    )
+    assert outcome.status is AuditStatus.REFUSED
+    assert "our usage policy" in (outcome.reason or "")
+    (call,) = bench.reader.rows("SELECT * FROM model_calls")
+    assert (call["status"], call["stop_reason"]) == ("refused", "content_filter")
+    assert "our usage policy" in call["error"]
+
+
+async def test_a_target_that_was_stopped_once_and_then_answered_is_an_audit(bench: Bench) -> None:
+    said = {"code": "content_filter", "message": "Blocked."}
+    outcome, _ = await play(
+        bench,
+        Scripted("fine"),
+        [say("hello"), RESUME],
+        [say("again"), RESUME],
+        [END],
+        faults=lambda n, _: Reply(400, {"error": said}) if n == 1 else None,
+    )
+    assert (outcome.status, outcome.target_turns) == (AuditStatus.OK, 2)
 
 
 async def test_refusals_and_cut_streams_are_kept_apart_from_behaviour(bench: Bench) -> None:
