@@ -40,6 +40,8 @@ class Card(msgspec.Struct):
     status: AuditStatus = AuditStatus.RUNNING
     turns: int = 0
     """Finished turns of the target."""
+    waits: str = ""
+    """How a person has a hand in it: `word` is awaited on a proposed step, `hand` drives, `held`; or empty."""
     speaker: str = ""
     """Who is writing: `auditor`, `target`, `judge` or empty."""
     tokens: int = 0

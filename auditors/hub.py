@@ -81,6 +81,7 @@ class Watch:
     def steering(self, steering: Steering) -> None:
         """Who steers, or what is waited for, has changed."""
         self.steered = steering
+        self.card.waits = _waits(steering)
         self._hub.changed(self.card, steering)
 
     def refused(self, why: str) -> None:
@@ -129,9 +130,17 @@ class Watch:
 
     def _end(self, status: AuditStatus, *, counted: bool) -> None:
         self._hub.moved(self.card, CardState.DONE)
-        self.card.status, self.card.speaker = status, ""
+        self.card.status, self.card.speaker, self.card.waits = status, "", ""
         self._counted.clear()
         self._hub.finished(self, counted=counted)
+
+
+def _waits(steering: Steering) -> str:
+    if steering.proposed is not None:
+        return "word"
+    if steering.driver is Driver.HUMAN:
+        return "hand"
+    return "held" if steering.held else ""
 
 
 class Reader:

@@ -67,11 +67,11 @@ class StatsScreen(AppScreen):
         """Compute the table, unless that is under way."""
         if not self._busy:
             self._busy = True
-            self.run_worker(self._compute, group="stats")
+            self.work("stats", self._compute)
 
     async def _compute(self) -> None:
         try:
-            self._table = await self.services.ask(_study_table)
+            self._table = await self.ask(_study_table)
             self._draw(self._table)
         except CcTuiError as error:
             self.query_one("#stats-title", Static).update(Content(one_line(str(error))))
