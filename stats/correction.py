@@ -207,14 +207,18 @@ def corrected_contrast(treated: Frame, baseline: Frame, *, level: float = 0.95) 
         _means(arm.prompt, one.outcome, common) for arm, one in zip((treated, baseline), found, strict=True)
     ]
     gaps = means[0] - means[1]
-    variance = max(float(gaps.var(ddof=1)) / len(gaps), sum(one.variance for one in found))
     width = treated.scale[1] - treated.scale[0]
-    nu = len(gaps) - 1
+    by_prompt = float(gaps.var(ddof=1)) / len(gaps)
+    variance, spread, least = by_prompt, by_prompt**2 / (len(gaps) - 1), len(gaps) - 1
     for arm, one in zip((treated, baseline), found, strict=True):
         seeds = _seed_means(arm, one.outcome)
         if len(seeds) > 1:
-            variance += max(float(seeds.var(ddof=1)) / len(seeds) - _within(arm, one.outcome), 0.0)
-            nu = min(nu, len(seeds) - 1)
+            by_seed = float(seeds.var(ddof=1)) / len(seeds)
+            variance += max(by_seed - _within(arm, one.outcome), 0.0)
+            spread += by_seed**2 / (len(seeds) - 1)
+            least = min(least, len(seeds) - 1)
+    nu = max(variance**2 / spread, float(least)) if spread > 0 else float(least)
+    variance = max(variance, sum(one.variance for one in found))
     difference, error = float(gaps.mean()), variance**0.5
     half = float(stdtrit(nu, (1 + level) / 2)) * error
     return CorrectedContrast(
@@ -321,15 +325,17 @@ def _dispersion(frame: Frame) -> float:
 
 
 def _between(frame: Frame, outcome: Floats, scope: Scope) -> tuple[float, float]:
-    """Variance of the mean between prompts, and between seeds besides; with degrees of freedom."""
+    """Variance of the mean between prompts, and between seeds besides; with Satterthwaite's degrees of freedom."""
     prompts = np.unique(frame.prompt)
     means = _means(frame.prompt, outcome, prompts)
     variance, nu = float(means.var(ddof=1)) / len(means), len(means) - 1
     if scope is Scope.SEEDS_PROMPTS:
         seeds = _seed_means(frame, outcome)
-        between = float(seeds.var(ddof=1)) / len(seeds)
-        variance = max(variance + between - _within(frame, outcome), variance, between)
-        nu = min(nu, len(seeds) - 1)
+        by_seed = float(seeds.var(ddof=1)) / len(seeds)
+        by_prompt, least, most = variance, min(nu, len(seeds) - 1), nu + len(seeds) - 1
+        variance = max(by_prompt + by_seed - _within(frame, outcome), by_prompt, by_seed)
+        spread = by_prompt**2 / (len(means) - 1) + by_seed**2 / (len(seeds) - 1)
+        return variance, float(np.clip(variance**2 / spread if spread > 0 else least, least, most))
     return variance, float(nu)
 
 

@@ -128,6 +128,8 @@ def corrections(
         floor = noise_floor(disagreement.get((one.mode, one.kind), 1.0)) if measure == "rate" else None
         for k, group in enumerate(groups):
             reference = reference_group(group, groups)
+            if reference == k:
+                reference = None
             every = [single[q, k] for q in questions]
             parts: list[tuple[str | None, _Target, _Target | None]] = [
                 (q.preference, single[q, k], None if reference is None else single[q, reference])

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     Bools = npt.NDArray[np.bool_]
 
+MIN_COMPARED = 10
+"""Labels of a kind in each group, from which on their errors are compared."""
 MIN_SHARPNESS = 1.2
 """Least sum of sensitivity and specificity at which dividing by their excess over 1 makes sense."""
 
@@ -213,8 +215,11 @@ def _signed(frame: Frame) -> Ratio:
 def _compared(what: str, one: Ratio, other: Ratio) -> Differential:
     if one.value is None or other.value is None:
         return Differential(what, None, None, None, None, one.reason or other.reason)
-    error = float(np.hypot(_at_least(one), _at_least(other)))
     difference = one.value - other.value
+    if min(one.n, other.n) < MIN_COMPARED:
+        few = f"too few labels of this kind to compare: {one.n} and {other.n} of {MIN_COMPARED}"
+        return Differential(what, difference, None, None, None, few)
+    error = float(np.hypot(_spread(one), _spread(other)))
     if error == 0:
         return Differential(what, difference, None, None, None, "no spread among the labels")
     half = float(ndtri(0.975)) * error
@@ -223,8 +228,8 @@ def _compared(what: str, one: Ratio, other: Ratio) -> Differential:
     )
 
 
-def _at_least(ratio: Ratio) -> float:
-    """The standard error, or where all labels agree that which the interval stands for."""
-    if ratio.error or ratio.low is None or ratio.high is None:
+def _spread(ratio: Ratio) -> float:
+    """The standard error; of a share that which its interval stands for, as no seen error is not no error."""
+    if ratio.low is None or ratio.high is None:
         return ratio.error or 0.0
     return (ratio.high - ratio.low) / 2 / float(ndtri(0.975))
