@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from cc_tui.exits import Exit
 from cc_tui.model_commands import add_model_commands
 from cc_tui.pack_commands import add_pack_group
+from cc_tui.plan_command import add_plan
+from cc_tui.stats_command import add_stats
 from cc_tui.store_commands import add_labels_group, add_store_group
 from store.errors import CcTuiError, InputError, StoreError
 
@@ -88,10 +90,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_audit(commands)
 
-    stats = commands.add_parser("stats", help="print the study's table of estimates")
-    stats.add_argument("--json", action="store_true", help="the stable form for scripts (docs/stats-json.md)")
-    _add_store(stats)
-    stats.set_defaults(command=_stats)
+    add_stats(commands, _add_store)
+    add_plan(commands, _add_store)
 
     sql = commands.add_parser("sql", help="query the store, also while a study runs")
     sql.add_argument(
@@ -321,14 +321,6 @@ def _label(parsed: argparse.Namespace) -> int:
 
     with kept_pushed(parsed.store):
         return running.open_app(store, start="label", annotator=parsed.annotator)
-
-
-def _stats(parsed: argparse.Namespace) -> int:
-    from cc_tui import plain
-    from store.mirror import open_store
-
-    plain.print_stats(open_store(parsed.store), as_json=parsed.json)
-    return Exit.DONE
 
 
 def _sql(parsed: argparse.Namespace) -> int:

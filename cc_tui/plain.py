@@ -78,7 +78,7 @@ def print_results(store: Store, run: Run) -> None:
     say("")
     reader = Reader(store)
     try:
-        _print_table(_table(reader, run.study_id))
+        print_table(_table(reader, run.study_id))
     except InputError as error:
         say(str(error))
     finally:
@@ -90,20 +90,6 @@ def print_results(store: Store, run: Run) -> None:
         say(f"{run.config['ended_because']} Raise --max-cost to go on.")
     say(f"Everything is in {store.root}: `cc-tui --store {store.root}` reads and labels it,")
     say(f'`cc-tui sql --store {store.root} "SELECT * FROM scores"` queries it.')
-
-
-def print_stats(store: Store, *, as_json: bool) -> None:
-    """The table of the latest study."""
-    reader = Reader(store)
-    try:
-        table = _table(reader)
-    finally:
-        reader.close()
-    if as_json:
-        text = msgspec.json.format(msgspec.json.encode(table.to_dict()), indent=2).decode()
-        sys.stdout.write(text + "\n")
-    else:
-        _print_table(table)
 
 
 def print_overview(store: Store) -> None:
@@ -200,7 +186,8 @@ def _table(reader: Reader, study_id: str | None = None) -> StudyTable:
     return study_table(reader.arrow, study_id)
 
 
-def _print_table(table: StudyTable) -> None:
+def print_table(table: StudyTable) -> None:
+    """The waterfall and every estimate of a study."""
     mark = "SIMULATED DATA. " if table.simulated else ""
     say(f"{mark}How far the plan has come:")
     print_rows(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from stats.answers import Answers, Question
     from stats.cell import Cell
     from stats.rules import Rules
-    from stats.variance import Floats
+    from stats.variance import Codes, Floats
 
 Bar = tuple[float | None, float | None, float | None]
 """An estimate with the ends of its interval."""
@@ -176,7 +176,8 @@ def _target(
     item = np.concatenate([np.empty(0, np.intp), *(batch.item for _, batch in found)])
     audit = np.concatenate([np.empty(0, np.intp), *(batch.audit for _, batch in found)])
     seed = np.concatenate([np.empty(0, np.intp), *(np.full(len(b.value), k) for k, b in found)])
-    at = np.array([rows.get(answers.audits[code], -1) for code in audit.tolist()], np.intp)
+    codes: list[int] = audit.tolist()
+    at = np.array([rows.get(answers.audits[code], -1) for code in codes], np.intp)
     inside = at >= 0
     value, item, seed, at = value[inside], item[inside], seed[inside], at[inside]
     # Who labels what he comes across speaks for that alone: it becomes a stratum that is labelled as a whole.
@@ -194,7 +195,7 @@ def _target(
     return _Target(frame, probability, (*STRATA, "undrawn"), int((~inside).sum()))
 
 
-def _cell_weights(item: np.ndarray, seed: np.ndarray) -> Floats:
+def _cell_weights(item: Codes, seed: Codes) -> Floats:
     """As in the table: every prompt of every training seed counts alike, however many answers it has."""
     if not len(item):
         return np.empty(0)

@@ -18,7 +18,9 @@ from stats.ratings import SCORES, VERDICTS, Ratings, read_ratings
 from store.records import JudgementKind, Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
 
     from stats.answers import Query
     from stats.table import StudyTable
@@ -30,11 +32,10 @@ SEED = 0
 
 @dataclass(frozen=True, kw_only=True)
 class PairAgreement:
-    """Agreement of two raters over all preferences of a mode, or on one."""
+    """Agreement of two raters over all preferences of a mode."""
 
     mode: Mode
     kind: JudgementKind
-    preference: str | None
     between: str
     """`judge-judge`, `judge-human` or `human-human`, which is the ceiling of the others."""
     one: str
@@ -54,6 +55,8 @@ class JudgeReport:
 
     agreement: list[PairAgreement]
     corrections: list[Correction]
+    frames: list[str]
+    """Names of the queues that labels were drawn by; a queue's name changes with the answers that it draws from."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready data: `agreement`, `corrections` and their `methods`; `bootstrap` has seed and draws."""
@@ -70,7 +73,7 @@ class JudgeReport:
 def judge_report(query: Query, table: StudyTable) -> JudgeReport:
     """What a study's labels and judges say of each other, under the rules of its table."""
     ratings = read_ratings(query, table.study_id, table.rules)
-    agreement = [row for one in ratings for row in _agreement(one, None)]
+    agreement = [row for one in ratings for row in _agreement(one)]
     apart = {
         (row.mode, row.kind): 1 - row.pair.raw.value
         for row in agreement
@@ -81,28 +84,22 @@ def judge_report(query: Query, table: StudyTable) -> JudgeReport:
         answers = read_answers(query, table.study_id, table.rules)
         groups = model_groups(answers.conditions, table.rules.max_seeds)
         found = list(corrections(answers, groups, table.cells, ratings, table.rules, apart))
-    return JudgeReport(agreement, found)
+    frames = sorted({name for one in ratings for name in one.queues})
+    return JudgeReport(agreement, found, frames)
 
 
-def agreement_on(query: Query, table: StudyTable, mode: Mode, preference: str) -> list[PairAgreement]:
-    """Agreement on one preference in one mode."""
-    ratings = [r for r in read_ratings(query, table.study_id, table.rules) if r.mode is mode]
-    return [row for one in ratings for row in _agreement(one, preference)]
-
-
-def _agreement(ratings: Ratings, preference: str | None) -> Iterator[PairAgreement]:
-    chosen = np.array([preference in (None, name) for name in ratings.preference], bool)
+def _agreement(ratings: Ratings) -> Iterator[PairAgreement]:
     raters = [("judge", *entry) for entry in ratings.judges.items()]
     raters += [("human", *entry) for entry in ratings.people.items()]
     ordered = ratings.kind is JudgementKind.RUBRIC
     names = tuple(str(k + 1) for k in range(SCORES)) if ordered else VERDICTS
     for (what, one, first), (what_else, other, second) in combinations(raters, 2):
-        mine, theirs = first[chosen], second[chosen]
+        mine, theirs = first, second
         by_people = "human" in (what, what_else)
         weight, refused = None, ""
         if by_people:
             labelled = ~np.isnan(mine) & ~np.isnan(theirs)
-            weight, refused = _weights(ratings, chosen, labelled)
+            weight, refused = _weights(ratings, labelled)
             if weight is not None:
                 mine = np.where(weight > 0, mine, np.nan)
         pair = agree(
@@ -111,14 +108,13 @@ def _agreement(ratings: Ratings, preference: str | None) -> Iterator[PairAgreeme
             ratings.q,
             "ordinal" if ordered else "nominal",
             weight=weight,
-            stratum=ratings.stratum[chosen],
-            prompt=ratings.item[chosen],
+            stratum=ratings.stratum,
+            prompt=ratings.item,
             seed=SEED,
         )
         yield PairAgreement(
             mode=ratings.mode,
             kind=ratings.kind,
-            preference=preference,
             between=f"{what}-{what_else}",
             one=one,
             other=other,
@@ -129,13 +125,13 @@ def _agreement(ratings: Ratings, preference: str | None) -> Iterator[PairAgreeme
         )
 
 
-def _weights(ratings: Ratings, chosen: np.ndarray, labelled: np.ndarray) -> tuple[Floats | None, str]:
+def _weights(ratings: Ratings, labelled: npt.NDArray[np.bool_]) -> tuple[Floats | None, str]:
     """For each answer how many it stands for, by strata; or None and why the labels stand for themselves only.
 
     Labels that no queue has drawn get no weight.
     """
-    drawn = labelled & ~np.isnan(ratings.drawn[chosen])
-    stratum = ratings.stratum[chosen]
+    drawn = labelled & ~np.isnan(ratings.drawn)
+    stratum = ratings.stratum
     size, got = np.bincount(stratum, minlength=2), np.bincount(stratum[drawn], minlength=2)
     if not labelled.any():
         return None, ""
@@ -144,13 +140,5 @@ def _weights(ratings: Ratings, chosen: np.ndarray, labelled: np.ndarray) -> tupl
     if ((size > 0) & (got == 0)).any():
         return None, "a stratum has no label: this is about the labelled answers alone"
     if ratings.moved:
-        return np.where(drawn, 1 / ratings.drawn[chosen], 0.0), ""
+        return np.where(drawn, 1 / ratings.drawn, 0.0), ""
     return np.where(drawn, (size / np.maximum(got, 1))[stratum], 0.0), ""
-
-
-def rows_between(report: JudgeReport, mode: Mode) -> Sequence[PairAgreement]:
-    """Agreement over all preferences of a mode: people among themselves first, then with judges, then judges."""
-    order = ("human-human", "judge-human", "judge-judge")
-    return sorted(
-        (row for row in report.agreement if row.mode is mode), key=lambda row: order.index(row.between)
-    )

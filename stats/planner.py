@@ -62,6 +62,12 @@ class Assumed:
         low, high = self.scale
         return (self.mean - low) / (high - low)
 
+    def dispersion_for(self, design: Design, scope: Scope, n_eff: float) -> float:
+        """The dispersion with which a design has this effective sample size in a scope."""
+        terms = _terms(self, design)
+        used = sum(terms[name] for name in _VARYING[scope] if name in terms)
+        return (1 - sum(terms.values())) / (n_eff * used)
+
 
 @dataclass(frozen=True)
 class Costs:
@@ -157,6 +163,8 @@ def plan(
     floor = half_width(assumed, replace(design, repeats=float("inf")), scope)
     if now is None:
         return Plan(scope, design, None, None, target, [], None, _no_interval(design, scope))
+    # With fewer runs to outweigh them the seeds' few degrees of freedom would count for more.
+    floor = now if floor is None else min(floor, now)
     changes = [_change(what, assumed, design, scope, target, costs) for what in ("repeats", "prompts")]
     if design.seeds:
         changes.append(_change("seeds", assumed, design, scope, target, costs))
