@@ -31,8 +31,8 @@ def add_plan(
         "plan",
         help="how many runs, prompts, training seeds or labels an interval of a given width takes",
         description="On a stored study: for each cell the half width now, what unlimited repeats would leave of it, "
-        "and the cheapest single change that reaches the wanted one. With --prompts: the same for a study that is not run "
-        "yet, from assumed values, and the effects that it can detect.",
+        "and the cheapest single change that reaches the wanted one. With --prompts: the same for a study that is not "
+        "run yet, from assumed values, and the effects that it can detect.",
     )
     command.add_argument(
         "--width",

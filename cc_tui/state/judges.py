@@ -43,9 +43,8 @@ def remarks(row: PairAgreement) -> list[str]:
     name = f"{row.mode}, {row.one} - {row.other}"
     found = [f"{name}: {text}" for text in (pair.reason, pair.note, row.refused) if text]
     if pair.difference is not None and pair.within_one is not None:
-        found.append(
-            f"{name}: within one point {pair.within_one:.0%}, {row.other} scores {pair.difference + 0.0:+.2f} on average"
-        )
+        apart = f"{row.other} scores {pair.difference + 0.0:+.2f} on average"
+        found.append(f"{name}: within one point {pair.within_one:.0%}, {apart}")
     return found
 
 
