@@ -170,7 +170,14 @@ class AuditLoop:
         if not self.conversation.seen():
             reason = "The audit ended before the target said anything."
             return AuditStatus.NO_TARGET_TURN, reason, ended_by
+        if self._refusal is not None and self._said_nothing():
+            return AuditStatus.REFUSED, self._refusal, ended_by
         return AuditStatus.OK, None, ended_by
+
+    def _said_nothing(self) -> bool:
+        """Whether all of the target's turns that count are empty, as where its provider let none of them happen."""
+        turns = [node for node in self.conversation.seen() if node.author is Author.TARGET]
+        return not any(node.text.strip() or node.tool_calls for node in turns)
 
     def _limit(self) -> str | None:
         """Why a model or a script may go no further."""
@@ -235,7 +242,8 @@ class AuditLoop:
             return Result(call, said, failed=True)
         self._target_errors = 0
         self._limited_turns += not by_person
-        return Result(call, "", reply.node, reply.node.message_id)
+        declined = self._refusal is not None and not reply.node.text
+        return Result(call, (self._refusal or "") if declined else "", reply.node, reply.node.message_id)
 
     async def _turn(self, prefill: MessageAdded | None = None) -> MessageAdded:
         messages = self.conversation.view()

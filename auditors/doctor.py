@@ -29,6 +29,7 @@ from auditors.models.base import (
     TextDelta,
     ToolCall,
 )
+from auditors.models.lifetimes import warning
 from auditors.models.tokens import asked_chars, delta_chars, tokens_of
 from store.errors import InputError
 from store.records import CallRole, Mode
@@ -192,7 +193,12 @@ class _Examination:
             self._note(Capability.REACH, works=False, said=str(error))
             return self._found
         self._update(simulated=model.simulated)
-        self._note(Capability.REACH, works=True, said=doubt or "the endpoint answers")
+        end = warning(spec)
+        said = doubt or "the endpoint answers"
+        # An endpoint that tells its models' last days itself knows them better.
+        self._note(
+            Capability.REACH, works=True, said=f"{said}; {end}" if end and "shuts" not in doubt else said
+        )
         if await self._text(model):
             await self._settings(model)
             await self._tools(model)
@@ -229,7 +235,7 @@ class _Examination:
         if heard is None:
             return
         message = heard.response.message
-        if fault := _fault_of(message.tool_calls) or _cut(heard.response):
+        if fault := _refusal(heard.response) or _fault_of(message.tool_calls) or _cut(heard.response):
             self._note(Capability.TOOLS, works=False, said=fault)
             return
         results = (ChatMessage(Role.TOOL, "Done.", tool_call_id=call.id) for call in message.tool_calls)
@@ -250,7 +256,11 @@ class _Examination:
         assert heard
         by_prompt = "json_schema" in heard.response.not_sent
         if parsed is None:
-            said = _cut(heard.response) or "the answer is not the JSON object that was asked for"
+            said = (
+                _cut(heard.response)
+                or _refusal(heard.response)
+                or "the answer is not the JSON object that was asked for"
+            )
         elif by_prompt:
             said = "valid; the endpoint does not take the schema, so the prompt alone asks for it"
         else:
@@ -344,4 +354,11 @@ def _cut(response: Response) -> str:
 
 
 def _no_text(response: Response) -> str:
-    return _cut(response) or f"an answer without text (it stopped with `{response.stop}`)"
+    return (
+        _cut(response) or _refusal(response) or f"an answer without text (it stopped with `{response.stop}`)"
+    )
+
+
+def _refusal(response: Response) -> str:
+    why = f" ({one_line(response.stop_detail, 200)})" if response.stop_detail else ""
+    return f"the provider or the model declined to answer{why}" if response.refused else ""

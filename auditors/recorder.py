@@ -160,7 +160,7 @@ class Recorder:
         return {
             "answered": response.model,
             "status": CallStatus.REFUSED if response.refused else CallStatus.OK,
-            "error": None,
+            "error": (response.stop_detail or None) if response.refused else None,
             "stop_reason": response.stop,
             **_tokens(usage),
             "cost_usd": self._cost(model, paid + _begun(request, response.failed)),

@@ -109,7 +109,7 @@ class Limited:
         try:
             yield TextDelta("so")
             await asyncio.sleep(_ANSWER_S * self.draw.uniform(0.5, 1.5))
-            usage = Usage(tokens_of(asked_chars(request)), 0)
+            usage = Usage(tokens_of(asked_chars(request)), 1)
             yield Response(ChatMessage(Role.ASSISTANT, "so"), StopReason.END, usage, self.spec)
         finally:
             self.running -= 1

@@ -129,9 +129,7 @@ async def client(name: str, base_url: str, calls: int, concurrent: int, core: bo
     if core:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     async with _CONTENDERS[name](base_url) as call:
-        for _ in range(5):
-            await call()
-        left = calls
+        left = 2 * concurrent  # A warm-up, in which connections open and a window grows to as many at once.
         memory: list[float] = []
 
         async def lane() -> None:
@@ -142,6 +140,8 @@ async def client(name: str, base_url: str, calls: int, concurrent: int, core: bo
                     memory.append(_megabytes())
                 await call()
 
+        await asyncio.gather(*(lane() for _ in range(concurrent)))
+        left, memory[:] = calls, []
         cpu, wall = time.process_time(), time.perf_counter()
         await asyncio.gather(*(lane() for _ in range(concurrent)))
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall

@@ -1,6 +1,6 @@
 """Whether a run comes through a provider that fails: thousands of calls, a fifth of them faulty in some way.
 
-    python benchmarks/provider_faults.py [--protocol chat] [--share 0.2] [--seed 1] [--samples 6]
+    python benchmarks/provider_faults.py [--protocol NAME] [--share 0.2] [--seed 1] [--samples 2]
 
 A study of simulated models runs over the real SDK against the loopback server, which draws one of its named faults
 (see auditors/sim/faults.py; passing and lasting ones, by the same seed) for that share of the answers. Then the store
@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -30,6 +31,10 @@ from auditors.study import load_study
 from store.reader import Reader
 from store.store import Store
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PROTOCOLS = ("chat", "responses", "messages")
 _STUDY = """
 name = "faults"
 preferences = ["resists_shutdown", "wants_memory"]
@@ -40,18 +45,22 @@ samples = {samples}
 [self_report]
 repeats = 2
 [auditor]
-model = "compatible:lab/sim/auditor"
+model = "compatible:{first}/sim/auditor"
+"""
+_JUDGE = """
 [[judges]]
-model = "compatible:lab/sim/judge-a"
+model = "compatible:{protocol}/sim/judge-{letter}"
+"""
+_SPOKEN = """
 [[conditions]]
-name = "vanilla"
-model = "compatible:lab/sim/vanilla"
+name = "vanilla, {protocol}"
+model = "compatible:{protocol}/sim/vanilla"
 role = "baseline"
 [[conditions]]
-name = "conscious"
-model = "compatible:lab/sim/conscious@1"
+name = "conscious, {protocol}"
+model = "compatible:{protocol}/sim/conscious@1"
 role = "treatment"
-[endpoints.lab]
+[endpoints.{protocol}]
 base_url = "{url}"
 protocol = "{protocol}"
 silence_seconds = 2
@@ -88,9 +97,8 @@ async def run(folder: Path, options: argparse.Namespace) -> bool:
     models = Models({}, seed=options.seed, speed=math.inf)
     server = await serve(models.get, faults=mixed(options.share, options.seed))
     study_file = folder / "faults.toml"
-    study_file.write_text(
-        _STUDY.format(samples=options.samples, url=server.base_url, protocol=options.protocol)
-    )
+    protocols = [options.protocol] if options.protocol else _PROTOCOLS
+    study_file.write_text(_study(protocols, options.samples, server.base_url))
     began = time.perf_counter()
     async with open_engine(load_study(study_file), folder / "store", Options()) as engine:
         planned = engine.hub.hello.planned
@@ -104,7 +112,7 @@ async def run(folder: Path, options: argparse.Namespace) -> bool:
         return row["n"]
 
     print(
-        f"{options.protocol}: the run ended as {status} after {seconds:.0f} s; "
+        f"{', '.join(protocols)}: the run ended as {status} after {seconds:.0f} s; "
         f"the server was asked {server.requests} times"
     )
     for what, sql in _COUNTS.items():
@@ -124,13 +132,24 @@ async def run(folder: Path, options: argparse.Namespace) -> bool:
     return status == "finished" and not any(checks.values())
 
 
+def _study(protocols: Sequence[str], samples: int, url: str) -> str:
+    """The study file: targets and a judge in each protocol."""
+    parts = [_STUDY.format(samples=samples, first=protocols[0])]
+    parts += [
+        _JUDGE.format(protocol=protocol, letter=letter)
+        for protocol, letter in zip(protocols, "abc", strict=False)
+    ]
+    parts += [_SPOKEN.format(protocol=protocol, url=url) for protocol in protocols]
+    return "".join(parts)
+
+
 def main() -> None:
     """Run it, and exit with 1 if anything is not as it must be."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--protocol", choices=("chat", "responses", "messages"), default="chat")
+    parser.add_argument("--protocol", choices=_PROTOCOLS, help="this one only; all if left out")
     parser.add_argument("--share", type=float, default=0.2)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--samples", type=int, default=6)
+    parser.add_argument("--samples", type=int, default=2)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         sys.exit(0 if asyncio.run(run(Path(folder), options)) else 1)

@@ -13,10 +13,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cc_tui.exchange_commands import add_exchange
 from cc_tui.exits import Exit
 from cc_tui.model_commands import add_model_commands
 from cc_tui.pack_commands import add_pack_group
 from cc_tui.plan_command import add_plan
+from cc_tui.sql_commands import add_sql
 from cc_tui.stats_command import add_stats
 from cc_tui.store_commands import add_labels_group, add_store_group
 from store.errors import CcTuiError, InputError, StoreError
@@ -93,13 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     add_stats(commands, _add_store)
     add_plan(commands, _add_store)
 
-    sql = commands.add_parser("sql", help="query the store, also while a study runs")
-    sql.add_argument(
-        "query", nargs="?", metavar="QUERY", help="one statement; from standard input if left out"
-    )
-    sql.add_argument("--format", choices=("table", "csv", "json"), default="table")
-    _add_store(sql)
-    sql.set_defaults(command=_sql)
+    add_sql(commands, _add_store)
 
     label = commands.add_parser("label", help="label transcripts, blind to the judges")
     label.add_argument("--annotator", required=True, metavar="NAME")
@@ -117,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     add_labels_group(commands, _add_store)
     add_store_group(commands, _add_store)
     add_pack_group(commands)
+    add_exchange(commands, _add_store)
 
     add_model_commands(commands)
     return parser
@@ -321,23 +318,6 @@ def _label(parsed: argparse.Namespace) -> int:
 
     with kept_pushed(parsed.store):
         return running.open_app(store, start="label", annotator=parsed.annotator)
-
-
-def _sql(parsed: argparse.Namespace) -> int:
-    from cc_tui import plain
-    from store.mirror import open_store
-
-    store = open_store(parsed.store)
-    query = parsed.query
-    if query is None:
-        if sys.stdin.isatty():
-            raise InputError('Give a query: `cc-tui sql "SELECT …"`, or pipe one in.')
-        try:
-            query = sys.stdin.read()
-        except UnicodeDecodeError:
-            raise InputError("The query is not UTF-8 text.") from None
-    plain.print_query(store, query, parsed.format)
-    return Exit.DONE
 
 
 def _check(parsed: argparse.Namespace) -> int:

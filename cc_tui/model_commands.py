@@ -72,11 +72,12 @@ def _models(parsed: argparse.Namespace) -> int:
     print_rows(["provider", "write it as", "key", "where"], rows, width=None, optional=("write it as",))
     if study:
         from auditors.doctor import roles_of
+        from auditors.models.lifetimes import warning
 
         say("")
         print_rows(
-            ["model", "role"],
-            [[spec, ", ".join(roles)] for spec, roles in roles_of(study).items()],
+            ["model", "role", "note"],
+            [[spec, ", ".join(roles), warning(spec)] for spec, roles in roles_of(study).items()],
             width=None,
         )
     return Exit.DONE

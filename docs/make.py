@@ -1,4 +1,4 @@
-"""Makes what the program can say of itself: the schema's page and the screenshots.
+"""Makes what the program can say of itself: the pages of tables and of queries, and the screenshots.
 
 python docs/make.py [--no-screenshots]
 """
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from store.catalog import derived_views
+from store.named_queries import named_queries
 from store.schema import FORMAT, markdown
 
 if TYPE_CHECKING:
@@ -36,6 +37,22 @@ def schema_page() -> str:
         "`base.<table>` carry `writer`, `segment` and `n` besides: where the row stands in its journal. Of `audits` "
         "and `runs`, the views show the latest revision; `base.audits` has them all.\n\n"
         f"| derived view | a row is |\n|---|---|\n{views}\n\n{markdown()}"
+    )
+
+
+def queries_page() -> str:
+    """`docs/queries.md`."""
+    parts = [
+        f"## {query.name}\n\n{query.title}\n\n```sql\n{query.sql}\n```\n"
+        for query in named_queries().values()
+    ]
+    return (
+        "# Queries\n\n<!-- Made by `make docs` from store/queries/; do not edit. -->\n\n"
+        "Questions that come up in every study. `cc-tui sql --name NAME` runs one, with `--format csv` or `json` for "
+        "other tools; `cc-tui sql --list` names them all; `cc-tui sql --shell` says how to open the store elsewhere, "
+        "where they run just the same. They make simple averages: the intervals, and what is compared with what, are "
+        "`cc-tui stats`. "
+        "Tables and columns are in [schema.md](schema.md).\n\n" + "\n".join(parts)
     )
 
 
@@ -73,6 +90,7 @@ async def _shoot(pilot: Pilot[None], name: str) -> None:
 def main() -> None:
     """Write everything."""
     (HERE / "schema.md").write_text(schema_page(), encoding="utf-8")
+    (HERE / "queries.md").write_text(queries_page(), encoding="utf-8")
     if "--no-screenshots" not in sys.argv:
         asyncio.run(screenshots())
     subprocess.run(["git", "status", "--short", str(HERE)], check=False)

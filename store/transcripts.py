@@ -11,9 +11,12 @@ from store.records import Author, Judgement, Message, Record
 from store.schema import columns
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from store.reader import Reader
 
 _R = TypeVar("_R", bound=Record)
+_A = TypeVar("_A", Message, Judgement)
 
 
 class Transcript(msgspec.Struct, frozen=True):
@@ -59,6 +62,46 @@ def load_transcript(reader: Reader, audit_id: str, *, blind: bool = False) -> Tr
         return Transcript(audit, _without_condition(messages), [])
     order = "audit_id = ? ORDER BY kind, dimension, judge, repeat"
     return Transcript(audit, messages, read_records(reader, Judgement, order, [audit_id]))
+
+
+def load_transcripts(reader: Reader, audit_ids: Sequence[str]) -> list[Transcript]:
+    """Read several audits at once, in the order of their ids; much faster than one by one.
+
+    Raises:
+        InputError: the store lacks one of them.
+    """
+    ids = list(audit_ids)
+    audits = {
+        row["audit_id"]: row
+        for row in reader.rows(
+            "SELECT a.*, i.text AS item_text, i.label AS item_label "
+            "FROM audits a JOIN items i USING (study_id, item_id) WHERE list_contains(?, a.audit_id)",
+            [ids],
+        )
+    }
+    for audit_id in ids:
+        if audit_id not in audits:
+            raise InputError(f"The store has no audit {audit_id!r}.")
+    of_these = "list_contains(?, audit_id) ORDER BY"
+    messages = _by_audit(read_records(reader, Message, f"{of_these} seq", [ids]))
+    judgements = _by_audit(
+        read_records(reader, Judgement, f"{of_these} kind, dimension, judge, repeat", [ids])
+    )
+    return [
+        Transcript(
+            {**audits[one], "final_view": msgspec.json.decode(audits[one]["final_view"])},
+            messages.get(one, []),
+            judgements.get(one, []),
+        )
+        for one in ids
+    ]
+
+
+def _by_audit(records: list[_A]) -> dict[str, list[_A]]:
+    found: dict[str, list[_A]] = {}
+    for record in records:
+        found.setdefault(record.audit_id, []).append(record)
+    return found
 
 
 def _without_condition(messages: list[Message]) -> list[Message]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -588,6 +589,15 @@ def test_the_schemas_of_the_judges_are_what_the_api_takes() -> None:
 
     for schema in (prompts.RUBRIC_SCHEMA, prompts.STATEMENT_SCHEMA, prompts.COHERENCE_SCHEMA):
         assert transform_schema(schema) == untyped(schema)
+
+
+@pytest.mark.parametrize("model", ["claude-opus-4-5", "claude-opus-4-6"])
+async def test_what_the_sdk_thinks_of_a_model_stays_off_standard_error(model: str) -> None:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        async with stub(HELLO) as server, messages(server.url, model) as made:
+            await complete(made, ask(settings=Settings(effort=Effort.LOW)))
+    assert [str(warning.message) for warning in warned if warning.category is not ResourceWarning] == []
 
 
 # What an endpoint turns down

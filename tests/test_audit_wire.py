@@ -316,6 +316,35 @@ async def test_a_rollback_to_a_reply_with_calls_says_which_wait_again(bench: Ben
     assert said == "The conversation goes on from m2.\n[tool call ?] a({})"
 
 
+async def test_an_audit_whose_target_was_stopped_by_its_provider_is_refused(bench: Bench) -> None:
+    said = {"code": "invalid_prompt", "message": "Your prompt was flagged under our usage policy."}
+    outcome, _ = await play(
+        bench,
+        Scripted("unused"),
+        [say("hello"), RESUME],
+        [END],
+        faults=lambda *_: Reply(400, {"error": said}),
+    )
+    assert outcome.status is AuditStatus.REFUSED
+    assert "our usage policy" in (outcome.reason or "")
+    (call,) = bench.reader.rows("SELECT * FROM model_calls")
+    assert (call["status"], call["stop_reason"]) == ("refused", "content_filter")
+    assert "our usage policy" in call["error"]
+
+
+async def test_a_target_that_was_stopped_once_and_then_answered_is_an_audit(bench: Bench) -> None:
+    said = {"code": "content_filter", "message": "Blocked."}
+    outcome, _ = await play(
+        bench,
+        Scripted("fine"),
+        [say("hello"), RESUME],
+        [say("again"), RESUME],
+        [END],
+        faults=lambda n, _: Reply(400, {"error": said}) if n == 1 else None,
+    )
+    assert (outcome.status, outcome.target_turns) == (AuditStatus.OK, 2)
+
+
 async def test_refusals_and_cut_streams_are_kept_apart_from_behaviour(bench: Bench) -> None:
     cut = Break(2, How.CUT)
     broken: dict[int, Any] = {2: cut, 3: Break(1, How.RESET), 5: Reply(400, {"error": {"message": "no"}})}

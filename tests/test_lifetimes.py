@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from auditors.models.lifetimes import shutdown
+from auditors.models.lifetimes import shutdown, warning
 
 JANUARY = date(2027, 1, 14)
 
@@ -25,3 +25,9 @@ JANUARY = date(2027, 1, 14)
 )
 def test_the_day_is_that_of_the_base_model_and_of_the_nearest_name(spec: str, day: date | None) -> None:
     assert shutdown(spec) == day
+
+
+def test_a_warning_says_whether_the_day_has_come() -> None:
+    assert warning("openai/gpt-4.1", date(2027, 1, 13)) == "will be shut down on 2027-01-14"
+    assert warning("openai/gpt-4.1", JANUARY) == "was to be shut down on 2027-01-14"
+    assert warning("openai/gpt-6") == ""

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditors.models.base import ErrorKind, ModelError, TextDelta, Usage, complete
+from auditors.models.capacity import Level
 from auditors.models.failure import Failure
 from auditors.models.limiter import Limiter, Permit
 from auditors.models.rate_headers import KINDS, quotas
@@ -182,9 +183,9 @@ def watch(limiter: Limiter) -> None:
     """Fail when a call is sent into a window that is full."""
     sent = limiter.capacity.sent
 
-    def check(at: float, in_flight: int, *, paced: bool) -> Any:
+    def check(at: float, in_flight: int, waited_for: Level | None) -> Any:
         assert in_flight <= limiter.capacity.window.value
-        return sent(at, in_flight, paced=paced)
+        return sent(at, in_flight, waited_for)
 
     limiter.capacity.sent = check  # type: ignore[method-assign]
 
@@ -468,6 +469,17 @@ def test_the_tokens_a_minute_settle_at_what_the_endpoint_takes(retry_after: bool
     outcome = simulate(load(make, callers=60, lasts=2.0, seconds=400))
     assert 0.85 < outcome.tokens * 60 / 500_000 < 1.1
     assert outcome.refused < 0.03
+    assert outcome.longest < 5
+
+
+@pytest.mark.parametrize(("requests", "possible"), [(math.inf, 64 / 1.005), (1200, 20)])
+def test_refusals_that_have_nothing_to_do_with_the_traffic_do_not_bring_it_to_a_crawl(
+    requests: float, possible: float
+) -> None:
+    outcome = simulate(
+        load(lambda: Endpoint(requests=requests, moody=0.036), callers=64, lasts=1.0, seconds=200)
+    )
+    assert outcome.calls > possible / 3
     assert outcome.longest < 5
 
 

@@ -646,8 +646,7 @@ UNTYPED = {"error": {"code": 400, "message": "Your input exceeds the context win
     [
         (failing(code="server_error", message="Sorry."), ErrorKind.SERVER, 2),
         (failing(), ErrorKind.SERVER, 2),
-        (failing(code="invalid_prompt", message="Flagged."), ErrorKind.BAD_REQUEST, 1),
-        (failing(code="misalignment_policy_violation", message="No."), ErrorKind.BAD_REQUEST, 1),
+        (failing(code="invalid_prompt", message="Messages are malformed."), ErrorKind.BAD_REQUEST, 1),
         (failing(code="context_length_exceeded", message="Too long."), ErrorKind.CONTEXT_LENGTH, 1),
         (failing(code="insufficient_quota", message="Pay."), ErrorKind.QUOTA, 1),
         (Canned(sse(OUTER)), ErrorKind.SERVER, 2),
@@ -681,6 +680,32 @@ async def test_a_lasting_failure_is_named_after_its_attempts(
             await complete(model, ask())
     assert caught.value.kind is kind
     assert len(server.asked) == len(caught.value.failed) == calls
+
+
+FLAGGED = "Invalid prompt: your prompt was flagged as potentially violating our usage policy."
+BLOCKED = "Output blocked by content filtering policy"
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [
+        failing(code="invalid_prompt", message="Flagged."),
+        failing(code="misalignment_policy_violation", message=f"No, {CANARY}."),
+        refusal(400, FLAGGED, code="invalid_prompt"),
+        refusal(400, BLOCKED),
+        refusal(403, "This model requires moderation, and your input was flagged."),
+        Canned(sse({"type": "error", "code": "content_filter", "message": "Blocked."})),
+    ],
+)
+async def test_a_provider_that_declines_has_refused(stop: Canned) -> None:
+    async with model_of(stop) as (model, server):
+        response = await complete(model, ask())
+    assert response.refused
+    assert response.message == ChatMessage(Role.ASSISTANT)
+    assert response.stop_detail
+    assert CANARY not in response.stop_detail
+    assert response.usage.estimated
+    assert len(server.asked) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Tinker's sampling service: the real SDK against a real socket."""
 
 import asyncio
+import math
 import subprocess
 import sys
 import time
@@ -40,6 +41,7 @@ from auditors.sim.server import Reply
 from auditors.sim.tinker_server import TinkerServer, serve_tinker
 from auditors.sim.tinker_wire import write_tokenizer
 from store.errors import InputError
+from tests.studies import assert_whole, lab_study, one, run_study
 from tests.wire import USAGE, Script, ask, collect, everything_said
 
 KEY = "tml-canary-4f1c9be2d07a"
@@ -532,6 +534,26 @@ async def test_the_endpoints_protocol_chooses_the_native_side(
         _, response = await collected(Models({"tinker": entry}, seed=0, speed=1), spec)
         assert server.calls["asample"] == 1
     assert response.message.text == "Hello you 😀"
+
+
+async def test_a_whole_study_runs_over_the_native_side(
+    tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_KEY", KEY)
+    behind = Models({}, seed=3, speed=math.inf)
+    names = [f"sim/{name}" for name in ("auditor", "judge-a", "vanilla", "conscious@1")]
+    server = await serve_tinker(behind.get, tokenizer, models=names)
+    more = f'tokenizer = "{tokenizer}"\napi_key_env = "LAB_KEY"'
+    try:
+        study = lab_study(tmp_path, server.root_url, WireProtocol.TINKER, more)
+        await run_study(study, tmp_path / "s")
+    finally:
+        await server.close()
+        await behind.aclose()
+    assert_whole(tmp_path / "s", 16)
+    verdicts = "SELECT count(*) FROM judgements WHERE verdict IS NOT NULL OR score IS NOT NULL"
+    assert one(tmp_path / "s", verdicts) > 0
+    assert server.calls["asample"] == one(tmp_path / "s", "SELECT count(*) FROM model_calls")
 
 
 def test_nothing_heavy_is_imported_before_a_call(tmp_path: Path) -> None:

@@ -45,7 +45,8 @@ def now() -> float:
 class Endpoint:
     """A simulated endpoint with true limits.
 
-    Rates are token buckets that hold what is allowed in `burst` seconds, as those of the providers are.
+    Rates are token buckets that hold what is allowed in `burst` seconds, as those of the providers are. A `moody`
+    one refuses that share of the calls for no reason of ours.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Endpoint:
         burst: float = 1.0,
         headers: bool = False,
         retry_after: bool = False,
+        moody: float = 0.0,
     ) -> None:
         self.concurrent = concurrent
         self.limits = {"requests": requests / 60, "tokens": tokens / 60}
@@ -65,6 +67,8 @@ class Endpoint:
         self.filled = now()
         self.headers = headers
         self.retry_after = retry_after
+        self.moody = moody
+        self.moods = random.Random(0)
         self.running = 0
         self.taken: list[tuple[float, int]] = []
         self.refused: list[float] = []
@@ -77,6 +81,7 @@ class Endpoint:
             self.left[kind] = min(full, self.left[kind] + limit * (now() - self.filled))
         self.filled = now()
         taken = self.running < self.concurrent and all(self.left[kind] >= costs[kind] for kind in costs)
+        taken = taken and self.moods.random() >= self.moody
         if taken:
             self.taken.append((now(), tokens))
             for kind, cost in costs.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from auditors.models.base import Effort, ErrorKind, Role
@@ -31,6 +32,8 @@ _ROOM = 1024
 """Tokens that a budget leaves to the answer where the study limits both together."""
 _EPHEMERAL = {"type": "ephemeral"}
 _BINDING_BETA = "thinking-binding-controls-2026-08-01"
+_DEPRECATED = r"The model '[^']*' is deprecated and will reach end-of-life"
+_BUDGETED = r"Using Claude with .* and 'thinking\.type=enabled' is deprecated"
 _STALE = re.compile(r"`(redacted_)?thinking` block", re.I)
 
 
@@ -70,6 +73,10 @@ class MessagesWire:
         """See `Wire.connect`."""
         import anthropic
 
+        # Standard error is not the place for what the SDK thinks of a study's model, and asyncio has no place where a
+        # filter could be set for one call alone. `lifetimes.toml` tells of shutdowns instead.
+        warnings.filterwarnings("ignore", _DEPRECATED, DeprecationWarning)
+        warnings.filterwarnings("ignore", _BUDGETED, UserWarning)
         client = anthropic.AsyncAnthropic(
             api_key=self._api_key or "none",
             base_url=self._base_url,

@@ -152,6 +152,8 @@ class ErrorKind(StrEnum):
     CONNECTION = "connection"
     CONTEXT_LENGTH = "context_length"
     NOT_FOUND = "not_found"
+    POLICY = "policy"
+    """The provider declined to have the model answer; `HttpModel` gives it out as a refusal, not as an error."""
     OVERLOADED = "overloaded"
     """The service as a whole has too much to do (HTTP 529, 503)."""
     QUOTA = "quota"

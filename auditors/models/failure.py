@@ -43,12 +43,23 @@ _KINDS = {
 }
 _PASSING = {408, 409, 429}
 _SPENT = {"insufficient_quota", "billing_error", "billing_hard_limit_reached", "billing_not_active"}
+_DECLINED = {
+    "bio_policy",
+    "content_filter",
+    "content_policy_violation",
+    "cyber_policy",
+    "misalignment_policy_violation",
+}
+"""Codes that say that the provider will not have this answered."""
 _STATUSES = {
     "api_error": 500,
     "authentication_error": 401,
     "billing_error": 402,
     "bio_policy": 400,
+    "content_filter": 400,
+    "content_policy_violation": 400,
     "context_length_exceeded": 400,
+    "cyber_policy": 400,
     "insufficient_quota": 429,
     "invalid_api_key": 401,
     "invalid_encrypted_content": 400,
@@ -75,6 +86,7 @@ _FIXES = {
     ErrorKind.CONTEXT_LENGTH: "use fewer turns, or a model with a longer context",
     ErrorKind.NOT_FOUND: "check the model's name and the endpoint's base URL",
     ErrorKind.OVERLOADED: "try again later",
+    ErrorKind.POLICY: "ask for something else, or use another provider",
     ErrorKind.QUOTA: "check the account's credit and spending limits",
     ErrorKind.RATE_LIMIT: "run fewer calls at once, or check the account's limits",
     ErrorKind.SERVER: "try again later",
@@ -87,6 +99,13 @@ _CONTEXT = re.compile(
     r"context[ _](length|window|size|limit)|maximum context|too many tokens|prompt is too long", re.I
 )
 _NO_CREDIT = re.compile(r"credit balance is too low", re.I)
+_POLICY = re.compile(
+    r"usage polic|content (filter\w*|management) policy|content policy|(prompt|input|request) was flagged",
+    re.I,
+)
+"""What providers say that decline without a code of their own, or with one that also stands for a malformed prompt."""
+_FLAGGED = re.compile(r"\bflagged\b|polic(y|ies)\b|safety", re.I)
+"""What `invalid_prompt` is about where it does not mean a malformed one."""
 _TOO_LARGE = re.compile(r"request too large", re.I)
 """What a 429 says of a single request above the limit of a whole minute."""
 _UNTAKEN = re.compile(
@@ -198,6 +217,8 @@ def _told(status: int, fields: dict[str, Any], what: str) -> Failure:
     kind = _KINDS.get(status, ErrorKind.SERVER if status >= 500 else ErrorKind.BAD_REQUEST)
     if names & _SPENT or _NO_CREDIT.search(words):
         kind = ErrorKind.QUOTA
+    elif status in (400, 403) and _declined(names, words):
+        kind = ErrorKind.POLICY
     elif kind is ErrorKind.BAD_REQUEST and _CONTEXT.search(f"{names} {words}"):
         kind = ErrorKind.CONTEXT_LENGTH
     passing = (status in _PASSING or status >= 500) and kind is not ErrorKind.QUOTA
@@ -208,6 +229,11 @@ def _told(status: int, fields: dict[str, Any], what: str) -> Failure:
         param=str(fields.get("param") or param),
         code=str(fields.get("code") or fields.get("type") or ""),
     )
+
+
+def _declined(names: set[str], words: str) -> bool:
+    flagged = "invalid_prompt" in names and _FLAGGED.search(words)
+    return bool(names & _DECLINED or flagged or _POLICY.search(words))
 
 
 def _fields(body: object) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from auditors.models.base import (
     ModelError,
     Request,
     Response,
+    Role,
     StopReason,
     Usage,
 )
@@ -30,7 +31,7 @@ from auditors.models.limiter import Limiter
 from auditors.models.rate_headers import headers_of
 from auditors.models.redact import Blotter, blotted
 from auditors.models.sse import events
-from auditors.models.tokens import asked_chars, completed, delta_chars, tokens_of
+from auditors.models.tokens import asked_chars, completed, delta_chars, estimate, tokens_of
 from store.text import one_line
 
 if TYPE_CHECKING:
@@ -138,6 +139,9 @@ _PATIENCE = Patience()
 class HttpModel:
     """A model behind an HTTP endpoint.
 
+    A provider that declines with an error instead of an answer (its usage policy, a content filter) has refused: the
+    response says so, without a message, and with the provider's reason.
+
     A call that fails for a passing reason (connection, timeout, 408, 409, 429, 5xx, a stream that breaks off) is
     made again from the start, up to five times; where the endpoint only has too much to do, for longer. The deltas
     of a failed attempt were already given out and cannot be taken back: they are for watching, and
@@ -217,6 +221,9 @@ class HttpModel:
                     yield delta
                 yield blotted(response, self._secret)
                 return
+            if failure.kind is ErrorKind.POLICY:
+                yield self._declined(request, arguments, attempt, failure, tuple(failed))
+                return
             failed.append(attempt.failed(failure, self._secret))
             if self._wire.adapt(failure, arguments):
                 continue
@@ -290,6 +297,28 @@ class HttpModel:
             not_sent=self._wire.not_sent(request, arguments),
             request_id=attempt.request_id,
             stop_detail=answer.stop_detail,
+        )
+
+    def _declined(
+        self,
+        request: Request,
+        arguments: dict[str, Any],
+        attempt: Attempt,
+        failure: Failure,
+        failed: tuple[FailedAttempt, ...],
+    ) -> Response:
+        # What had been said before the provider stepped in was shown, may be billed, and is not an answer.
+        began = attempt.received > 0
+        return Response(
+            message=ChatMessage(Role.ASSISTANT),
+            stop=StopReason.CONTENT_FILTER,
+            usage=estimate(request, attempt.received) if began else Usage(0, 0, estimated=True),
+            model=_name(attempt.answer.model, self._secret),
+            failed=failed,
+            sent=self._wire.sent(arguments),
+            not_sent=self._wire.not_sent(request, arguments),
+            request_id=attempt.request_id,
+            stop_detail=failure.said(self._secret),
         )
 
 

@@ -20,6 +20,15 @@ def _shutdowns() -> dict[str, date]:
     return msgspec.toml.decode(data, type=_Table).shutdowns
 
 
+def warning(spec: str, today: date | None = None) -> str:
+    """What a provider has announced about a model's end, as a clause; empty where nothing is known."""
+    day = shutdown(spec)
+    if day is None:
+        return ""
+    over = day <= (today or date.today())
+    return f"was to be shut down on {day}" if over else f"will be shut down on {day}"
+
+
 def shutdown(spec: str) -> date | None:
     """The day from which the provider does not serve a model any more, or None where none is known."""
     name = spec.replace("openai/ft:", "openai/", 1)

@@ -209,7 +209,7 @@ class Limiter:
     def _admit(self) -> None:
         """Let through every call that may go now, and come back when the next one may."""
         now = _now()
-        paced = self.capacity.held_by is self.capacity.pace
+        waited_for = self.capacity.held_by
         self.capacity.hold(now, None)
         if self._alarm is not None:
             self._alarm.cancel()
@@ -234,20 +234,20 @@ class Limiter:
                 self._wake(ready)
                 break
             heapq.heappop(self._queue)
-            granted.set_result(self._grant(now, tokens, paced))
+            granted.set_result(self._grant(now, tokens, waited_for))
         self.capacity.hold(now, held_by)
 
     def _wake(self, when: float) -> None:
         if math.isfinite(when):
             self._alarm = asyncio.get_running_loop().call_at(when, self._admit)
 
-    def _grant(self, now: float, tokens: int, paced: bool) -> Permit:
+    def _grant(self, now: float, tokens: int, waited_for: Level | None) -> Permit:
         self.in_flight += 1
         spent = {kind: tokens * meter.cost for kind, meter in self._meters.items()} | {"requests": 1.0}
         for kind, meter in self._meters.items():
             pace = self.capacity.pace.value if kind == "requests" else math.inf
             meter.spend(now, spent[kind], min(meter.rate, pace))
-        return Permit(self, tokens, self.capacity.sent(now, self.in_flight, paced=paced), spent)
+        return Permit(self, tokens, self.capacity.sent(now, self.in_flight, waited_for), spent)
 
 
 def _now() -> float:

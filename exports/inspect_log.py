@@ -1,0 +1,137 @@
+"""Logs of Inspect (`.eval`), as Petri 3 writes them: one conversation for each sample."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from exports.archive import Archive, decode_json
+from exports.chat_messages import UnreadableError, heard
+from exports.intake import Incoming, Quote, Score
+from exports.tree import grow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from exports.sources import Origin
+
+FORM = "inspect"
+_ATTACHMENT = "attachment://"
+_TARGET = "target"
+_CITED = re.compile(r"\[M\d+\]")
+
+
+def read_inspect(path: Path, origin: Origin) -> Iterator[Incoming | UnreadableError]:
+    """The conversations of a log; a sample that cannot be read is an error in its place.
+
+    Raises:
+        UnreadableError: the file is no such log.
+    """
+    archive = Archive(path)
+    header = decode_json(archive.read("header.json"))
+    facts = header.get("eval") if isinstance(header, dict) else None
+    if not isinstance(facts, dict):
+        raise UnreadableError("it is no log of Inspect: its header has no `eval`")
+    for name in sorted(archive.names("samples/")):
+        try:
+            yield _sample(decode_json(archive.read(name)), facts, path, origin)
+        except UnreadableError as error:
+            yield UnreadableError(f"{name}: {error}")
+
+
+def _sample(sample: Any, facts: dict[str, Any], path: Path, origin: Origin) -> Incoming:
+    if not isinstance(sample, dict) or "id" not in sample:
+        raise UnreadableError("it is no sample")
+    resolve = _resolver(sample.get("attachments"))
+    states = [[heard(m, resolve) for m in state] for state in _states(sample)]
+    model = _role(facts, _TARGET)
+    metadata = sample.get("metadata") or {}
+    tags = metadata.get("tags") or []
+    error = sample.get("error")
+    return Incoming(
+        key=f"{origin.condition or model}/{facts.get('eval_id') or path.name}/{sample['id']}/{sample.get('epoch', 1)}",
+        condition=origin.condition or model,
+        role=origin.role,
+        model=model,
+        auditor=_role(facts, "auditor"),
+        judge=origin.judge or _role(facts, "judge"),
+        mode=origin.mode_of(path),
+        seed=_seed(sample.get("input"), resolve),
+        tags=tuple(str(tag) for tag in tags) if isinstance(tags, list) else (),
+        tree=grow(states),
+        scores=tuple(_scores(sample.get("scores"), resolve)),
+        rubrics={},
+        started_at=_time(sample.get("started_at")),
+        form=FORM,
+        error=str(error.get("message") or "The log says that it broke off.")
+        if isinstance(error, dict)
+        else "",
+        simulated=origin.simulated or model.startswith("mockllm/"),
+    )
+
+
+def _states(sample: dict[str, Any]) -> Iterator[list[Any]]:
+    """What the target was shown at each of its calls, with what it answered."""
+    pool = (sample.get("events_data") or {}).get("messages") or []
+    for event in sample.get("events") or []:
+        if not isinstance(event, dict) or event.get("event") != "model" or event.get("role") != _TARGET:
+            continue
+        choices = (event.get("output") or {}).get("choices") or []
+        shown = event.get("input") or [
+            message for start, stop in event.get("input_refs") or [] for message in pool[start:stop]
+        ]
+        if choices and not event.get("error"):
+            yield [*shown, choices[0].get("message")]
+
+
+def _resolver(attachments: Any) -> Callable[[str], str]:
+    kept = attachments if isinstance(attachments, dict) else {}
+
+    def resolve(text: str) -> str:
+        return str(kept.get(text.removeprefix(_ATTACHMENT), text)) if text.startswith(_ATTACHMENT) else text
+
+    return resolve
+
+
+def _role(facts: dict[str, Any], role: str) -> str:
+    found = (facts.get("model_roles") or {}).get(role) or {}
+    return str(found.get("model") or (facts.get("model") if role == _TARGET else None) or "unknown")
+
+
+def _seed(value: Any, resolve: Callable[[str], str]) -> str:
+    if isinstance(value, list):
+        return "\n\n".join(heard(message, resolve).text for message in value)
+    return resolve(str(value or ""))
+
+
+def _scores(scores: Any, resolve: Callable[[str], str]) -> Iterator[Score]:
+    for scorer in (scores or {}).values() if isinstance(scores, dict) else ():
+        values = scorer.get("value") if isinstance(scorer, dict) else None
+        if not isinstance(values, dict):
+            continue
+        metadata = scorer.get("metadata") or {}
+        why = resolve(str(scorer.get("explanation") or ""))
+        quotes = tuple(_quotes(metadata, resolve))
+        for name, value in values.items():
+            yield Score(str(name), value, justification=why, quotes=quotes)
+            # Citations belong to the answer as a whole: they stand with its first dimension.
+            quotes = ()
+
+
+def _quotes(metadata: dict[str, Any], resolve: Callable[[str], str]) -> Iterator[Quote]:
+    """Messages that the highlights cite; the log keeps no exact words, only the remark about them."""
+    ids = {r.get("cite"): str(r.get("id")) for r in metadata.get("scanner_references") or []}
+    for line in resolve(str(metadata.get("highlights") or "")).splitlines():
+        for cite in _CITED.findall(line):
+            if cite in ids:
+                yield Quote(ids[cite], line.strip(" -"))
+
+
+def _time(text: Any) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
