@@ -1,4 +1,4 @@
-# pyright: reportMissingTypeStubs=false
+# pyright: reportMissingTypeStubs=false, reportUnknownVariableType=false
 """Whether a study ran in a way that lets its live intervals be trusted, and how far its answers are complete.
 
 A sequence of answers may be looked at early only if the grid was launched in random order, each planned slot kept

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,21 +19,21 @@ _ROOM = 2_000_000
 class SeedTest:
     """A test of variation across training seeds; what could not be computed is None, and `reason` says why."""
 
-    p: float | None
+    p: float | None = None
     """By permutation of the runs within each prompt: do these models differ on these prompts?"""
-    p_interaction: float | None
+    p_interaction: float | None = None
     """By the same permutations, of any difference between seeds on any prompt (sum of squares between cells)."""
-    f: float | None
+    f: float | None = None
     """Mean square between seeds over that of seed x prompt."""
-    p_f: float | None
+    p_f: float | None = None
     """Of that F: would the difference show on other prompts?"""
-    sd: float | None
+    sd: float | None = None
     """Standard deviation between seeds, on the scale of the values; 0 where the estimated variance is negative."""
-    sd_low: float | None
-    sd_high: float | None
-    detectable: float | None
+    sd_low: float | None = None
+    sd_high: float | None = None
+    detectable: float | None = None
     """The standard deviation between seeds that the F test would find in 80% of studies like this."""
-    means: tuple[float, ...]
+    means: tuple[float, ...] = ()
     """Mean of each training seed over the prompts, in the order of the seeds' labels."""
     reason: str = ""
 
@@ -71,29 +71,29 @@ def seed_test(
         random_seed: Seed of the random generator.
     """
     values = np.asarray(y, float)
-    none = (None,) * 8
     if len(values) == 0:
-        return SeedTest(*none, (), "no answers")
+        return SeedTest(reason="no answers")
     data = cells(values, prompt, seed)
     means = tuple((np.bincount(data.seed, data.mean) / np.bincount(data.seed)).tolist())
     if data.seeds < 2:
-        return SeedTest(*none, means, "one training seed: seed-to-seed variation unknown")
+        return SeedTest(means=means, reason="one training seed: seed-to-seed variation unknown")
     if np.ptp(values) == 0:
-        return SeedTest(*none, means, "all values are equal")
+        return SeedTest(means=means, reason="all values are equal")
     seeds = np.unique(np.asarray(seed), return_inverse=True)[1].astype(np.intp)
     prompts = np.unique(np.asarray(prompt), return_inverse=True)[1].astype(np.intp)
     p, p_interaction = _permuted(values, prompts, seeds, permutations, random_seed)
     if len(data.mean) < data.seeds * data.prompts:
         sd = float(np.sqrt(max(components(data)[SEED], 0.0)))
         reason = "a training seed did not answer every prompt: no F test"
-        return SeedTest(p, p_interaction, None, None, sd, None, None, None, means, reason)
+        return SeedTest(p, p_interaction, sd=sd, means=means, reason=reason)
     if data.prompts < 2:
         reason = "one prompt: nothing is known of other prompts"
-        return SeedTest(p, p_interaction, None, None, None, None, None, None, means, reason)
-    return SeedTest(p, p_interaction, *_by_f(data.mean.reshape(data.seeds, data.prompts)), means)
+        return SeedTest(p, p_interaction, means=means, reason=reason)
+    found = _by_f(data.mean.reshape(data.seeds, data.prompts))
+    return replace(found, p=p, p_interaction=p_interaction, means=means)
 
 
-def _by_f(grid: Floats) -> tuple[float | None, ...]:
+def _by_f(grid: Floats) -> SeedTest:
     """F, its p, the seeds' standard deviation with its interval, and the smallest detectable one."""
     from scipy.special import fdtrc, fdtri
 
@@ -104,19 +104,19 @@ def _by_f(grid: Floats) -> tuple[float | None, ...]:
     crossed = float(((grid - by_seed[:, None] - by_prompt + grid.mean()) ** 2).sum()) / rest
     sd = float(np.sqrt(max(between - crossed, 0.0) / prompts))
     if crossed <= 1e-12 * max(between, 1e-300):
-        return None, None, sd, None, None, None
+        return SeedTest(sd=sd, reason="the seeds differ equally on every prompt: no F test")
     ratio = between / crossed
 
     def sd_at(f: float) -> float:
         return float(np.sqrt(max(f - 1, 0.0) * crossed / prompts))
 
-    return (
-        ratio,
-        float(fdtrc(df, rest, ratio)),
-        sd,
-        sd_at(ratio / float(fdtri(df, rest, 0.975))),
-        sd_at(ratio * float(fdtri(rest, df, 0.975))),
-        sd_at(float(fdtri(df, rest, 0.95)) / float(fdtri(df, rest, 0.2))),
+    return SeedTest(
+        f=ratio,
+        p_f=float(fdtrc(df, rest, ratio)),
+        sd=sd,
+        sd_low=sd_at(ratio / float(fdtri(df, rest, 0.975))),
+        sd_high=sd_at(ratio * float(fdtri(rest, df, 0.975))),
+        detectable=sd_at(float(fdtri(df, rest, 0.95)) / float(fdtri(df, rest, 0.2))),
     )
 
 
