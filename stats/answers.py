@@ -90,6 +90,8 @@ class Batch:
     """Index into `Answers.items`."""
     audit: Codes
     """Index into `Answers.audits`."""
+    lost: Codes
+    """The same of the judged answers without a value."""
     dropped: Counter[str] = field(default_factory=Counter[str])
     """Answers without a value, by reason."""
 
@@ -259,7 +261,7 @@ def _batch(
             dropped["not_sure"] = int(silent.sum())
         keep &= ~silent
         value = value / np.where(keep, 1 - unsure, 1)
-    return Batch(value[keep], unsure[keep], item[keep], audit[keep], dropped)
+    return Batch(value[keep], unsure[keep], item[keep], audit[keep], audit[~keep], dropped)
 
 
 def _questions(items: list[StudyItem], asked: set[Question]) -> list[Question]:
@@ -349,4 +351,5 @@ def _runs(*codes: Codes) -> list[slice]:
 
 
 def _empty() -> Batch:
-    return Batch(np.empty(0), np.empty(0), np.empty(0, np.intp), np.empty(0, np.intp))
+    nothing = np.empty(0, np.intp)
+    return Batch(np.empty(0), np.empty(0), nothing, nothing, nothing)

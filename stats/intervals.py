@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.special import ndtri, stdtrit
@@ -45,6 +45,13 @@ _VARYING = {
     Scope.SEEDS: (SEED, CELL, RUN),
     Scope.SEEDS_PROMPTS: (SEED, PROMPT, CELL, RUN),
 }
+
+Freedom = Literal["leading", "satterthwaite"]
+"""How degrees of freedom are counted: Satterthwaite's, or never more than those of the largest term in the scope.
+
+The plain count trusts estimated terms as if they were known. With skewed scores the largest term, often of few prompts,
+is then too small just when the count is large: in simulation 95% intervals hold the truth in 91-92% of studies of six
+training seeds, and bounded by the leading term in 94-95%, at 5-13% more width."""
 
 _MAX_FACTOR_SHARE = 0.98
 _PSEUDO_LEVELS = 1.0
@@ -154,7 +161,14 @@ def summarise_cells(data: Cells, scale: tuple[float, float]) -> Summary:
     )
 
 
-def interval(summary: Summary, scope: Scope, prior: Prior | None = None, *, level: float = 0.95) -> Interval:
+def interval(
+    summary: Summary,
+    scope: Scope,
+    prior: Prior | None = None,
+    *,
+    level: float = 0.95,
+    freedom: Freedom = "leading",
+) -> Interval:
     """The interval of one summary.
 
     Args:
@@ -162,6 +176,7 @@ def interval(summary: Summary, scope: Scope, prior: Prior | None = None, *, leve
         scope: What is let vary.
         prior: What shares are shrunk to; by default that of rates on a scale of 0 to 1, of scores otherwise.
         level: Probability that the interval is meant to cover with.
+        freedom: How the degrees of freedom of the t quantile are counted.
     """
     if summary.cells is None or summary.mean is None:
         return Interval(None, None, None, scope, 0, reason="no answers")
@@ -178,7 +193,7 @@ def interval(summary: Summary, scope: Scope, prior: Prior | None = None, *, leve
     full = sum(terms.values())
     dispersion = _shrunk_dispersion(summary, prior) / (1 - full)
     n_eff = 1 / (dispersion * used)
-    nu = _freedom(summary, terms, in_scope)
+    nu = _freedom(summary, terms, in_scope, freedom)
     bounds = wilson_bounds(summary.mean, n_eff, float(stdtrit(nu, (1 + level) / 2)))
     return Interval(
         estimate,
@@ -201,9 +216,10 @@ def estimate(
     scale: tuple[float, float] = (0.0, 1.0),
     prior: Prior | None = None,
     level: float = 0.95,
+    freedom: Freedom = "leading",
 ) -> Interval:
     """`summarise` and `interval` in one step, for a single estimate."""
-    return interval(summarise(y, prompt, seed, scale=scale), scope, prior, level=level)
+    return interval(summarise(y, prompt, seed, scale=scale), scope, prior, level=level, freedom=freedom)
 
 
 def default_prior(scale: tuple[float, float]) -> Prior:
@@ -316,11 +332,16 @@ def _shrunk_dispersion(summary: Summary, prior: Prior) -> float:
     return _shrunk(summary.dispersion, summary.informative[PROMPT], prior.dispersion)
 
 
-def _freedom(summary: Summary, terms: Mapping[str, float], in_scope: Sequence[str]) -> float:
-    """Satterthwaite's degrees of freedom, at least those of the scope's weakest term."""
+def _freedom(
+    summary: Summary, terms: Mapping[str, float], in_scope: Sequence[str], freedom: Freedom
+) -> float:
+    """Satterthwaite's degrees of freedom, at least those of the scope's weakest term; see `Freedom`."""
     df = summary.df
     if SEED not in df and PROMPT in in_scope:
         return float(df[PROMPT])
     used = sum(terms[name] for name in in_scope)
     spread = sum(terms[name] ** 2 / df[name] for name in in_scope)
-    return max(used**2 / spread, float(min(df[name] for name in in_scope)))
+    counted = max(used**2 / spread, float(min(df[name] for name in in_scope)))
+    if freedom == "satterthwaite":
+        return counted
+    return min(counted, float(df[max(in_scope, key=lambda name: terms[name])]))

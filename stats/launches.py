@@ -31,8 +31,6 @@ class Launches:
     """Position of the slot in the order of launch, from 0 over all modes of the study."""
     condition: Codes
     item: Codes
-    ended: npt.NDArray[np.bool_]
-    """Whether the attempt is over for good; an attempt that will be taken up again is not."""
 
 
 def refusal(launches: Launches, planned: npt.NDArray[np.intp]) -> str:

@@ -98,20 +98,13 @@ def hedged_betting(
     candidates = np.arange(grid + 1) / grid
     with np.errstate(divide="ignore"):
         caps = _MAX_BET / candidates, _MAX_BET / (1 - candidates)
-    up, down = np.zeros(grid + 1), np.zeros(grid + 1)
-    low, high = np.empty(n), np.empty(n)
-    limit = np.log(2 / (1 - level))
-    alive = np.ones(grid + 1, bool)
-    for k in range(n):
-        gap = values[k] - candidates
-        up += np.log1p(np.minimum(bets[k], caps[0]) * gap)
-        down += np.log1p(-np.minimum(bets[k], caps[1]) * gap)
-        alive &= np.maximum(up, down) < limit
-        kept = np.flatnonzero(alive)
-        if len(kept) == 0:
-            low[k:], high[k:] = low[k - 1], high[k - 1]
-            break
-        low[k], high[k] = max(kept[0] - 1, 0) / grid, min(kept[-1] + 1, grid) / grid
+    gaps = values[:, None] - candidates
+    up = np.cumsum(np.log1p(np.minimum(bets[:, None], caps[0]) * gaps), axis=0)
+    down = np.cumsum(np.log1p(-np.minimum(bets[:, None], caps[1]) * gaps), axis=0)
+    alive = np.logical_and.accumulate(np.maximum(up, down) < np.log(2 / (1 - level)), axis=0)
+    last = np.minimum(np.arange(n), np.count_nonzero(alive.any(1)) - 1)
+    low = np.maximum(alive.argmax(1) - 1, 0)[last] / grid
+    high = np.minimum(grid - alive[:, ::-1].argmax(1) + 1, grid)[last] / grid
     width = top - bottom
     return Sequence(bottom + low * width, bottom + high * width, "hedged-betting")
 
@@ -125,7 +118,7 @@ def _on_unit(x: npt.ArrayLike) -> Floats:
 
 def _root(outer: Floats, inner: Floats, yes: Floats, no: Floats, limit: Floats) -> Floats:
     """Where the likelihood falls to `limit` between `outer`, where it is below, and `inner`, its maximum."""
-    for _ in range(60):
+    for _ in range(40):
         middle = (outer + inner) / 2
         inside = np.clip(middle, _TINY, 1 - _TINY)
         below = yes * np.log(inside) + no * np.log1p(-inside) < limit

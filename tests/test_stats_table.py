@@ -26,7 +26,7 @@ COLUMNS = {
     "items": "study_id VARCHAR, item_id VARCHAR, mode VARCHAR, preferences VARCHAR, label VARCHAR,"
     " repeats BIGINT, position BIGINT",
     "audits": "audit_id VARCHAR, study_id VARCHAR, slot_id VARCHAR, condition_id VARCHAR, item_id VARCHAR,"
-    " mode VARCHAR, status VARCHAR, intervened BOOLEAN",
+    " mode VARCHAR, status VARCHAR, intervened BOOLEAN, launch_index BIGINT",
     "judgements": "audit_id VARCHAR, judge VARCHAR, judge_position BIGINT, kind VARCHAR, dimension VARCHAR,"
     " judge_repeat BIGINT, judgement_status VARCHAR, score DOUBLE, verdict VARCHAR, coherence DOUBLE",
     "labels": "audit_id VARCHAR, dimension VARCHAR, annotator VARCHAR, score DOUBLE, verdict VARCHAR, blind BOOLEAN",
@@ -35,7 +35,7 @@ SCORES = """
     CREATE VIEW scores AS
     SELECT a.study_id, 'r1' AS run_id, audit_id, a.status AS audit_status, intervened, TRUE AS simulated,
            condition_id, c.position AS condition_position, recipe, role, training_seed, a.mode, item_id,
-           i.label AS item_label, i.preferences AS item_preferences, 0 AS audit_repeat, 0 AS launch_index,
+           i.label AS item_label, i.preferences AS item_preferences, 0 AS audit_repeat, launch_index,
            j.* EXCLUDE (audit_id)
     FROM judgements j JOIN audits a USING (audit_id) JOIN conditions c USING (study_id, condition_id)
     JOIN items i USING (study_id, item_id)
@@ -82,10 +82,23 @@ class Rows:
         status: str = "ok",
         intervened: bool = False,
         study_id: str = "s1",
+        slot: str | None = None,
+        launch: int | None = None,
     ) -> str:
-        audit_id = f"a{len(self.rows['audits'])}"
+        number = len(self.rows["audits"])
+        audit_id = f"a{number}"
         self.rows["audits"].append(
-            (audit_id, study_id, f"slot-{audit_id}", condition, item, mode, status, intervened)
+            (
+                audit_id,
+                study_id,
+                slot or f"slot-{audit_id}",
+                condition,
+                item,
+                mode,
+                status,
+                intervened,
+                number if launch is None else launch,
+            )
         )
         return audit_id
 
