@@ -115,17 +115,19 @@ class StatsScreen(AppScreen):
             else Content.styled(MODES[mode], "$tone-soft")
             for mode in modes
         )
+        reasons = " · ".join(f"{name} {count}" for name, count in shown.reasons.items())
         self.query_one("#stats-title", Static).update(
             Content("\n").join(
                 [
                     Content.assemble(
                         tabs,
-                        ("   ─ 95%  ━ further runs  ● estimate  ! caution", "$tone-soft"),
                         "   not_sure left out" if table.rules.not_sure == "exclude" else "",
+                        ("   ─ 95%  ━ further runs  ● estimate  ! caution", "$tone-soft"),
                     ),
                     Content.assemble(
                         ("planned → run → valid → judged → labelled  ", "$tone-soft"), str(shown.funnel)
                     ),
+                    *([Content.assemble((reasons, "$tone-soft"))] if reasons else []),
                 ]
             )
         )
