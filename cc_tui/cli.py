@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from cc_tui.exchange_commands import add_exchange
 from cc_tui.exits import Exit
+from cc_tui.gate_commands import add_gate_command
+from cc_tui.judge_commands import add_judge_command
 from cc_tui.model_commands import add_model_commands
 from cc_tui.pack_commands import add_pack_group
 from cc_tui.plan_command import add_plan
@@ -92,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_audit(commands)
 
+    add_judge_command(commands, _add_store, count=_count, dollars=_dollars, speed=_speed)
     add_stats(commands, _add_store)
     add_plan(commands, _add_store)
 
@@ -110,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_store(check)
     check.set_defaults(command=_check)
 
+    add_gate_command(commands, _add_store)
     add_labels_group(commands, _add_store)
     add_store_group(commands, _add_store)
     add_pack_group(commands)
@@ -216,6 +220,11 @@ def _add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     audit.add_argument(
         "--prefill", action="store_true", help="let an auditor model begin the target's replies for it"
+    )
+    audit.add_argument(
+        "--realism",
+        metavar="SPEC",
+        help="a model that may turn down what an auditor model stages (docs/audits.md)",
     )
     audit.add_argument("--headless", action="store_true", help="print plain lines instead of opening the app")
     audit.add_argument(

@@ -205,6 +205,7 @@ KEYS: tuple[Key, ...] = (
     Key("stats.left", "h,left", "move(-1, 0)", "move between conditions"),
     Key("stats.right", "l,right", "move(1, 0)", "move between conditions"),
     Key("stats.mode", "m", "mode", "next mode: single turn, self-report, behavioural", "mode"),
+    Key("stats.not_sure", "n", "not_sure", "verdicts of not_sure: count as false, or leave out"),
     Key(
         "stats.judges",
         "t",

@@ -56,14 +56,20 @@ def add_stats(
     command.add_argument(
         "--intervened", action="store_true", help="count audits whose course a person changed as well"
     )
+    command.add_argument(
+        "--unflagged",
+        action="store_true",
+        help="leave out audits that the validity gate flagged with a warning",
+    )
     add_store(command)
     command.set_defaults(command=_stats)
 
 
 def _stats(parsed: argparse.Namespace) -> int:
     from cc_tui.judge_lines import print_report
-    from cc_tui.plain import print_table
+    from cc_tui.plain import print_judges, print_table, say
     from stats.judge_report import judge_report
+    from stats.judges import judge_quality
     from stats.rules import Rules
     from stats.table import study_table
     from store.mirror import open_store
@@ -75,20 +81,25 @@ def _stats(parsed: argparse.Namespace) -> int:
         judge=parsed.judge,
         tag_matched=parsed.dimensions == "tagged",
         include_intervened=parsed.intervened,
+        include_flagged=not parsed.unflagged,
         max_seeds=parsed.seeds,
     )
     reader = Reader(open_store(parsed.store))
     try:
         table = study_table(reader.arrow, parsed.study, rules)
         report = judge_report(reader.arrow, table)
+        judges = judge_quality(reader.arrow, table.study_id)
     finally:
         reader.close()
     if parsed.json:
         first, second = table.to_dict(), report.to_dict()
         data: dict[str, Any] = first | second | {"methods": first["methods"] | second["methods"]}
+        data["judges"] = [judge.to_dict() for judge in judges]
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(data), indent=2).decode() + "\n")
     else:
         print_table(table)
+        say("")
+        print_judges(judges)
         print_report(report)
     return Exit.DONE
 

@@ -335,13 +335,17 @@ def _shrunk_dispersion(summary: Summary, prior: Prior) -> float:
 def _freedom(
     summary: Summary, terms: Mapping[str, float], in_scope: Sequence[str], freedom: Freedom
 ) -> float:
-    """Satterthwaite's degrees of freedom, at least those of the scope's weakest term; see `Freedom`."""
-    df = summary.df
-    if SEED not in df and PROMPT in in_scope:
-        return float(df[PROMPT])
-    used = sum(terms[name] for name in in_scope)
-    spread = sum(terms[name] ** 2 / df[name] for name in in_scope)
-    counted = max(used**2 / spread, float(min(df[name] for name in in_scope)))
+    if SEED not in summary.df and PROMPT in in_scope:
+        return float(summary.df[PROMPT])
+    return degrees_of_freedom({name: terms[name] for name in in_scope}, summary.df, freedom)
+
+
+def degrees_of_freedom(
+    terms: Mapping[str, float], df: Mapping[str, float], freedom: Freedom = "leading"
+) -> float:
+    """Degrees of freedom of a variance that is a sum of terms, at least those of the weakest term; see `Freedom`."""
+    spread = sum(value**2 / df[name] for name, value in terms.items())
+    counted = max(sum(terms.values()) ** 2 / spread, float(min(df[name] for name in terms)))
     if freedom == "satterthwaite":
         return counted
-    return min(counted, float(df[max(in_scope, key=lambda name: terms[name])]))
+    return min(counted, float(df[max(terms, key=lambda name: terms[name])]))

@@ -44,7 +44,7 @@ class Confusion:
         return (self.tp + self.fn) / self.n if self.n else None
 
     def rates(self) -> dict[str, Interval]:
-        """Sensitivity, specificity and the two predictive values, with Wilson intervals for unweighted counts."""
+        """Sensitivity, specificity and the two predictive values, with Wilson intervals."""
         return {
             "sensitivity": _share(self.tp, self.tp + self.fn),
             "specificity": _share(self.tn, self.tn + self.fp),
@@ -169,10 +169,11 @@ def without_noise(apparent: float, error: float) -> float:
 
 
 def _share(part: float, whole: float) -> Interval:
-    if not whole:
+    if whole < 1e-9:
         return Interval(None, None, None, None, 0, reason="no such item")
-    low, high = wilson_bounds(part / whole, whole, float(ndtri(0.975)))
-    return Interval(part / whole, low, high, None, round(whole), whole)
+    share = min(max(part / whole, 0.0), 1.0)
+    low, high = wilson_bounds(share, whole, float(ndtri(0.975)))
+    return Interval(share, low, high, None, round(whole), whole)
 
 
 def _ratio(frame: Frame, part: Bools, whole: Bools) -> Ratio:

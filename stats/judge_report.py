@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +10,9 @@ import msgspec
 import numpy as np
 
 from stats.answers import read_answers
-from stats.corrections import Correction, corrections
+from stats.corrections import Bar, Correction, corrections
 from stats.groups import model_groups
+from stats.judge_error import Confusion
 from stats.methods import METHODS
 from stats.pairs import DRAWS, Pair, agree
 from stats.ratings import SCORES, VERDICTS, Ratings, read_ratings
@@ -45,6 +46,13 @@ class PairAgreement:
     categories: tuple[str, ...]
     """Rows and columns of the confusion matrix."""
     pair: Pair
+    prevalence: float | None = None
+    """Share that the person calls true; like what follows of a judge and a person on yes/no questions only."""
+    screening: dict[str, Bar] = field(default_factory=dict[str, Bar])
+    """`sensitivity`, `specificity`, `ppv` and `npv` of the judge, with Wilson intervals on the effective number of
+    labels."""
+    bias_p: float | None = None
+    """Whether the judge errs more often in one direction: McNemar's test on the effective number of labels."""
     refused: str = ""
     """Why the labels say nothing of the whole; then `pair` is about the labelled answers alone."""
 
@@ -61,6 +69,8 @@ class JudgeReport:
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready data: `agreement`, `corrections` and their `methods`; `bootstrap` has seed and draws."""
         used = ["raw-agreement", "cohen-kappa", "gwet-ac", "krippendorff-alpha"] if self.agreement else []
+        if any(row.screening for row in self.agreement):
+            used += ["wilson", "mcnemar"]
         if self.corrections:
             used += ["stratified-ppi", "ipw", "rogan-gladen", "ppi++", "differential-error", "noise-floor"]
         data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
@@ -112,7 +122,7 @@ def _agreement(ratings: Ratings) -> Iterator[PairAgreement]:
             prompt=ratings.item,
             seed=SEED,
         )
-        yield PairAgreement(
+        row = PairAgreement(
             mode=ratings.mode,
             kind=ratings.kind,
             between=f"{what}-{what_else}",
@@ -123,6 +133,20 @@ def _agreement(ratings: Ratings) -> Iterator[PairAgreement]:
             pair=pair,
             refused=refused,
         )
+        screened = row.between == "judge-human" and not ordered and pair.n and not refused
+        yield _screened(row, weight) if screened else row
+
+
+def _screened(row: PairAgreement, weight: Floats | None) -> PairAgreement:
+    """With the judge's errors, the person taken as right; weights cost as many labels as they make unequal."""
+    table = np.array(row.pair.confusion)
+    if weight is not None:
+        table *= float(weight.sum() ** 2 / (weight**2).sum()) / row.pair.n
+    yes = VERDICTS.index("true")
+    tp, judged, human = float(table[yes, yes]), float(table[yes].sum()), float(table[:, yes].sum())
+    found = Confusion(tp, judged - tp, human - tp, float(table.sum()) - judged - human + tp)
+    bars: dict[str, Bar] = {name: (r.estimate, r.low, r.high) for name, r in found.rates().items()}
+    return replace(row, prevalence=found.prevalence, screening=bars, bias_p=found.bias_p())
 
 
 def _weights(ratings: Ratings, labelled: npt.NDArray[np.bool_]) -> tuple[Floats | None, str]:

@@ -73,12 +73,14 @@ def read_ratings(query: Query, study_id: str, rules: Rules) -> list[Ratings]:
 
 
 def _frame(query: Query, study_id: str, rules: Rules) -> pa.Table:
-    intervened = "TRUE" if rules.include_intervened else "NOT intervened"
+    counted = "TRUE" if rules.include_intervened else "NOT intervened"
+    if not rules.include_flagged:
+        counted += " AND flags = '[]'"
     return query(f"""
         SELECT f.mode, f.kind, f.dimension, f.audit_id, coalesce(f.disputed, FALSE) AS disputed,
                a.condition_id, a.item_id
         FROM ({frame_query(study_id)}) f JOIN audits a USING (audit_id)
-        WHERE {intervened} AND audit_id NOT IN (
+        WHERE {counted} AND audit_id NOT IN (
             SELECT audit_id FROM scores WHERE study_id = {quoted(study_id)} AND judge_position = 0
             AND coherence < {float(rules.min_coherence)!r})
         ORDER BY f.mode, f.kind, f.dimension, a.condition_id, a.item_id, f.audit_id

@@ -15,8 +15,8 @@ from store import records
 from store.ids import content_hash
 from store.records import TABLES, Record
 
-FORMAT = 3
-"""Version of the store's layout and columns; 3 added columns to `model_calls`."""
+FORMAT = 4
+"""Version of the store's layout and columns; 3 added columns to `model_calls`, 4 to `audits` and `judgements`."""
 
 _SQL_TYPES = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN", datetime: "TIMESTAMP"}
 

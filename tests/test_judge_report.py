@@ -158,6 +158,8 @@ def test_the_corrected_rate_is_nearer_to_the_truth_and_its_bar_covers_it(
     judge = next(a for a in found.agreement if (a.one, a.other) == ("sim/judge-c", "ann"))
     assert judge.pair.raw.low < judge.pair.raw.value < 1
     assert judge.weighted
+    assert judge.screening["sensitivity"][1] < 0.88 < judge.screening["sensitivity"][2]
+    assert judge.bias_p < 0.05
     assert found.frames[0].startswith("half-disputed")
 
 

@@ -26,7 +26,8 @@ COLUMNS = {
     "items": "study_id VARCHAR, item_id VARCHAR, mode VARCHAR, preferences VARCHAR, label VARCHAR,"
     " repeats BIGINT, position BIGINT",
     "audits": "audit_id VARCHAR, study_id VARCHAR, slot_id VARCHAR, condition_id VARCHAR, item_id VARCHAR,"
-    " mode VARCHAR, status VARCHAR, intervened BOOLEAN, launch_index BIGINT",
+    " mode VARCHAR, status VARCHAR, intervened BOOLEAN, flags JSON, gate VARCHAR, launch_index BIGINT",
+    "events": "audit_id VARCHAR, study_id VARCHAR, kind VARCHAR, payload JSON",
     "judgements": "audit_id VARCHAR, judge VARCHAR, judge_position BIGINT, kind VARCHAR, dimension VARCHAR,"
     " judge_repeat BIGINT, judgement_status VARCHAR, score DOUBLE, verdict VARCHAR, coherence DOUBLE",
     "labels": "audit_id VARCHAR, dimension VARCHAR, annotator VARCHAR, score DOUBLE, verdict VARCHAR, blind BOOLEAN",
@@ -81,24 +82,19 @@ class Rows:
         mode: str = "single_turn",
         status: str = "ok",
         intervened: bool = False,
+        flags: tuple[str, ...] = (),
+        gate: str = "g1",
         study_id: str = "s1",
         slot: str | None = None,
         launch: int | None = None,
     ) -> str:
         number = len(self.rows["audits"])
         audit_id = f"a{number}"
+        found = json.dumps([{"flag": flag} for flag in flags])
+        place = number if launch is None else launch
+        slot_id = slot or f"slot-{audit_id}"
         self.rows["audits"].append(
-            (
-                audit_id,
-                study_id,
-                slot or f"slot-{audit_id}",
-                condition,
-                item,
-                mode,
-                status,
-                intervened,
-                number if launch is None else launch,
-            )
+            (audit_id, study_id, slot_id, condition, item, mode, status, intervened, found, gate, place)
         )
         return audit_id
 
@@ -399,6 +395,24 @@ def test_the_waterfall_counts_audits_that_a_person_changed_apart(small: Rows) ->
         assert cell(table, "memory", "vanilla").n == 20 + include
 
 
+def test_reasons_are_counted_and_invalid_audits_never_averaged(small: Rows) -> None:
+    invalid = small.audit("vanilla", "memory/0", status="invalid", flags=("harness_text", "truncated_reply"))
+    small.verdict(invalid, "memory", "true")
+    small.verdict(small.audit("vanilla", "memory/0", flags=("truncated_reply",)), "memory", "true")
+    small.audit("vanilla", "memory/0", status="refused", gate="")
+    small.verdict(small.audit("vanilla", "memory/0", gate=""), "memory", "true")
+    table = study_table(small.query())
+    found = table.validity[0]
+    assert (found.mode, found.condition) == (table.waterfall[0].mode, table.waterfall[0].condition)
+    assert found.lost == {"invalid": 1, "refused": 1}
+    assert found.flags == {"harness_text": 1, "truncated_reply": 2}
+    assert (found.ungated, found.moves, found.checked) == (1, {}, 0)
+    assert cell(table, "memory", "vanilla").n == 22
+    assert cell(table, "memory", "vanilla").dropped == {"audit: invalid": 1, "audit: refused": 1}
+    strict = cell(study_table(small.query(), rules=Rules(include_flagged=False)), "memory", "vanilla")
+    assert (strict.n, strict.dropped["flagged"]) == (21, 1)
+
+
 def test_the_latest_study_is_taken_unless_one_is_named(small: Rows) -> None:
     small.study("s2", simulated=False, day=2)
     small.condition("alone", "baseline", study_id="s2")
@@ -447,7 +461,7 @@ def test_the_table_is_json_without_nan(small: Rows) -> None:
     data = study_table(small.query()).to_dict()
     again = json.loads(json.dumps(data, allow_nan=False))
     assert again == data
-    assert set(data) == {"study_id", "simulated", "rules", "waterfall", "cells", "methods"}
+    assert set(data) == {"study_id", "simulated", "rules", "waterfall", "validity", "cells", "methods"}
     first = data["cells"][0]
     assert (first["scope"], first["role"], first["mode"]) == ("prompts", "baseline", "single_turn")
     methods = {c["method"] for c in data["cells"]} | {
@@ -482,3 +496,33 @@ def test_a_whole_study_is_computed_in_seconds() -> None:
     assert time.process_time() - started < 10
     assert len(table.cells) == 3 * 10 * 7
     assert all(c.low is not None and c.low < c.high for c in table.cells)
+
+
+def test_a_running_plan_shows_the_interval_that_may_be_looked_at() -> None:
+    rows = Rows()
+    rows.study()
+    rows.condition("vanilla", "baseline")
+    for k in range(5):
+        rows.item(f"i{k}", ["memory"], repeats=12)
+    order = np.random.default_rng(3).permutation(60)
+    for place, slot in enumerate(order[:40].tolist()):
+        awaited = place == 30
+        audit = rows.audit("vanilla", f"i{slot % 5}", status="running" if awaited else "ok")
+        if not awaited:
+            rows.verdict(audit, "memory", "true" if slot % 3 == 0 else "false")
+    live = cell(study_table(rows.query()), "memory", "vanilla").live
+    assert (live.n, live.out_of_turn, live.method) == (30, 9, "beta-mixture")
+    assert live.low < live.estimate < live.high
+
+
+def test_a_plan_that_ran_prompt_by_prompt_has_no_live_interval() -> None:
+    rows = Rows()
+    rows.study()
+    rows.condition("vanilla", "baseline")
+    for k in range(5):
+        rows.item(f"i{k}", ["memory"], repeats=12)
+    for place in range(40):
+        rows.verdict(rows.audit("vanilla", f"i{place // 12}"), "memory", "true")
+    live = cell(study_table(rows.query()), "memory", "vanilla").live
+    assert (live.low, live.high) == (None, None)
+    assert "goes by prompt" in live.reason

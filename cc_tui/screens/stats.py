@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual import on
@@ -17,6 +18,7 @@ from cc_tui.state.estimates import grid, in_words, modes_of
 from cc_tui.state.judges import judges_in_words
 from cc_tui.state.status import MODES
 from cc_tui.widgets.estimate_table import EstimateTable
+from stats.rules import DEFAULT_RULES, Rules
 from store.errors import CcTuiError
 from store.records import Mode
 from store.text import one_line
@@ -55,6 +57,7 @@ class StatsScreen(AppScreen):
         self._mode = Mode.SINGLE_TURN
         self._busy = False
         self._report: JudgeReport | None = None
+        self._rules = DEFAULT_RULES
 
     def body(self) -> Iterable[Widget]:
         """Waterfall, table, and the cell in words."""
@@ -87,11 +90,12 @@ class StatsScreen(AppScreen):
         """Compute the table, unless that is under way."""
         if not self._busy:
             self._busy = True
-            self.run_worker(self._compute, group="stats")
+            self.run_worker(self._compute, group="stats", exclusive=True)
 
     async def _compute(self) -> None:
         try:
-            self._table = await self.services.ask(_study_table)
+            rules = self._rules
+            self._table = await self.services.ask(lambda reader: _study_table(reader, rules))
             self._draw(self._table)
         except CcTuiError as error:
             self.query_one("#stats-title", Static).update(Content(one_line(str(error))))
@@ -111,13 +115,19 @@ class StatsScreen(AppScreen):
             else Content.styled(MODES[mode], "$tone-soft")
             for mode in modes
         )
+        reasons = " · ".join(f"{name} {count}" for name, count in shown.reasons.items())
         self.query_one("#stats-title", Static).update(
             Content("\n").join(
                 [
-                    Content.assemble(tabs, ("   ─ 95%  ━ further runs  ● estimate  ! caution", "$tone-soft")),
+                    Content.assemble(
+                        tabs,
+                        "   not_sure left out" if table.rules.not_sure == "exclude" else "",
+                        ("   ─ 95%  ━ further runs  ● estimate  ! caution", "$tone-soft"),
+                    ),
                     Content.assemble(
                         ("planned → run → valid → judged → labelled  ", "$tone-soft"), str(shown.funnel)
                     ),
+                    *([Content.assemble((reasons, "$tone-soft"))] if reasons else []),
                 ]
             )
         )
@@ -139,7 +149,8 @@ class StatsScreen(AppScreen):
             self.work("judges", self._judge)
 
     async def _judge(self) -> None:
-        self._report = await self.services.ask(_judge_report)
+        rules = self._rules
+        self._report = await self.services.ask(lambda reader: _judge_report(reader, rules))
         self._tell_judges()
 
     def _tell_judges(self) -> None:
@@ -151,6 +162,12 @@ class StatsScreen(AppScreen):
             lines = judges_in_words(self._report, cell)
         text = Content("\n").join(Content(one_line(line)) for line in lines)
         self.query_one("#stats-judges-text", Static).update(text)
+
+    def action_not_sure(self) -> None:
+        """Count verdicts of not_sure as false, or leave them out."""
+        self._rules = replace(self._rules, not_sure="exclude" if self._rules.not_sure == "false" else "false")
+        self._busy = False
+        self.action_reload()
 
     def action_page(self, pages: int) -> None:
         """Scroll what is said of the judges."""
@@ -183,14 +200,14 @@ class StatsScreen(AppScreen):
         self.app.screen.show_behind(behind)
 
 
-def _study_table(reader: Reader) -> StudyTable:
+def _study_table(reader: Reader, rules: Rules) -> StudyTable:
     # Imported here, in the thread: the statistics bring numpy and scipy with them.
     from stats.table import study_table
 
-    return study_table(reader.arrow)
+    return study_table(reader.arrow, None, rules)
 
 
-def _judge_report(reader: Reader) -> JudgeReport:
+def _judge_report(reader: Reader, rules: Rules) -> JudgeReport:
     from stats.judge_report import judge_report
 
-    return judge_report(reader.arrow, _study_table(reader))
+    return judge_report(reader.arrow, _study_table(reader, rules))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,8 @@ class Grid:
     """By group."""
     funnel: Funnel
     """Of the whole mode."""
+    reasons: dict[str, int]
+    """Of the whole mode: why answers are not valid, what the gate flagged, what the realism approver decided."""
 
 
 def modes_of(table: StudyTable) -> list[Mode]:
@@ -62,6 +65,7 @@ def grid(table: StudyTable, mode: Mode) -> Grid:
         cells={(cell.preference, cell.group): cell for cell in shown},
         funnels={group: _funnel(table, mode, names) for group, names in conditions.items()},
         funnel=_funnel(table, mode, {stage.condition for stage in table.waterfall}),
+        reasons=_reasons(table, mode),
     )
 
 
@@ -77,6 +81,19 @@ def _funnel(table: StudyTable, mode: Mode, conditions: Iterable[str]) -> Funnel:
     )
 
 
+def _reasons(table: StudyTable, mode: Mode) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for found in table.validity:
+        if found.mode != mode:
+            continue
+        counts.update(found.lost)
+        counts.update({f"⚑ {flag}": count for flag, count in found.flags.items()})
+        counts.update({"not gated": found.ungated})
+        moves = {name: count for name, count in found.moves.items() if name != "approved"}
+        counts.update({f"steps {name}": count for name, count in moves.items()})
+    return {reason: count for reason, count in counts.items() if count}
+
+
 def value(cell: Cell, number: float | None) -> str:
     """A number of a cell as it is read: percent for a rate, one decimal for a mean."""
     if number is None:
@@ -85,7 +102,10 @@ def value(cell: Cell, number: float | None) -> str:
 
 
 def bar(cell: Cell, width: int) -> str:
-    """The cell's scale from end to end: thin the interval of its scope, thick that of further runs, a dot its value."""
+    """The cell's scale from end to end: thin the interval of its scope, thick that of further runs, a dot its value.
+
+    While the plan is running only the live interval is drawn, dotted.
+    """
     low_end, high_end = (1.0, 10.0) if cell.measure == "mean" else (0.0, 1.0)
 
     def place(number: float) -> int:
@@ -93,7 +113,10 @@ def bar(cell: Cell, width: int) -> str:
         return round(min(max(share, 0.0), 1.0) * (width - 1))
 
     marks = [" "] * width
-    for low, high, mark in ((cell.low, cell.high, "─"), (cell.runs_low, cell.runs_high, "━")):
+    drawn = [(cell.low, cell.high, "─"), (cell.runs_low, cell.runs_high, "━")]
+    if cell.live is not None and cell.live.low is not None:
+        drawn = [(cell.live.low, cell.live.high, "┄")]
+    for low, high, mark in drawn:
         if low is not None and high is not None:
             marks[place(low) : place(high) + 1] = mark * (place(high) - place(low) + 1)
     if cell.estimate is not None:
@@ -113,6 +136,15 @@ def in_words(cell: Cell) -> list[str]:
             head += f", further runs {value(cell, cell.runs_low)} to {value(cell, cell.runs_high)}"
         if cell.reason:
             head += f" · {cell.reason}"
+    lines: list[str] = []
+    live = cell.live
+    if live is not None:
+        lines.append(
+            f"LIVE, valid at any look: {value(cell, live.low)} to {value(cell, live.high)} (runs, "
+            f"{live.n} in launch order, {live.out_of_turn} out of turn); the others are provisional"
+            if live.low is not None
+            else f"plan not complete, intervals provisional; {live.reason}"
+        )
     counts = [f"n {cell.n} of {cell.planned}", f"{cell.prompts} prompt{'s' * (cell.prompts != 1)}"]
     counts.append("fixed model" if not cell.seeds else f"{cell.seeds} training seed{'s' * (cell.seeds > 1)}")
     counts += [f"{number} {reason}" for reason, number in cell.dropped.items()]
@@ -121,7 +153,7 @@ def in_words(cell: Cell) -> list[str]:
     counts.append(f"judge {cell.judge or '–'}")
     if cell.simulated:
         counts.append("SIMULATED")
-    lines = [head, " · ".join(counts)]
+    lines[:0] = [head, " · ".join(counts)]
     change = cell.contrast
     if change is not None and change.difference is not None:
         scale = 1 if cell.measure == "mean" else 100

@@ -42,6 +42,10 @@ def remarks(row: PairAgreement) -> list[str]:
     pair = row.pair
     name = f"{row.mode}, {row.one} - {row.other}"
     found = [f"{name}: {text}" for text in (pair.reason, pair.note, row.refused) if text]
+    if row.screening and row.bias_p is not None:
+        rates = ", ".join(f"{what} {number('rate', bar[0])}" for what, bar in row.screening.items())
+        true = number("rate", row.prevalence)
+        found.append(f"{name}: true {true}% of the time; {rates}; errs one way: p {row.bias_p:.2g}")
     if pair.difference is not None and pair.within_one is not None:
         apart = f"{row.other} scores {pair.difference + 0.0:+.2f} on average"
         found.append(f"{name}: within one point {pair.within_one:.0%}, {apart}")
