@@ -266,6 +266,8 @@ def print_table(table: StudyTable) -> None:
         cells = [cell for cell in table.cells if cell.mode == mode]
         measure = "share of true, in %" if cells[0].measure == "rate" else "mean score, 1-10"
         notes: dict[str, str] = {}
+        running = any(cell.live for cell in cells)
+        columns = [*_COLUMNS[:3], "LIVE", *_COLUMNS[3:]] if running else _COLUMNS
         preference = ""
         say("")
         say(f"{mark}{mode}: {measure}; 95% intervals, judge {cells[0].judge}")
@@ -273,12 +275,18 @@ def print_table(table: StudyTable) -> None:
         for cell in cells:
             if cell.preference != preference:
                 preference = cell.preference
-                rows.append([preference] + [""] * (len(_COLUMNS) - 1))
-            rows.append(_cell_row(cell, notes))
-        print_rows(_COLUMNS, rows, width=None, optional=_OPTIONAL)
+                rows.append([preference] + [""] * (len(columns) - 1))
+            row = _cell_row(cell, notes)
+            rows.append([*row[:3], _live(cell), *row[3:]] if running else row)
+        print_rows(columns, rows, width=None, optional=_OPTIONAL)
         for text, letter in notes.items():
             say(f"  {letter}  {text}")
     say("")
+    if any(cell.live for cell in table.cells):
+        say(
+            "LIVE: holds at every look while the plan runs, for the same models and prompts, on answers in the order of "
+            "launch. The other intervals are provisional until the plan is complete."
+        )
     say(
         "interval: how far the estimate may be off for new prompts (and new training seeds, where they are pooled)."
     )
@@ -326,23 +334,21 @@ def _cell_row(cell: Cell, notes: dict[str, str]) -> list[str]:
     ]
 
 
-def _live(cell: Cell) -> list[str]:
-    """The interval that may be read before the plan is complete, or why there is none."""
+def _live(cell: Cell) -> str:
+    """The interval that may be read before the plan is complete, with the number of answers it rests on."""
     live = cell.live
     if live is None:
-        return []
-    if live.low is None:
-        return [f"plan not complete, intervals provisional; {live.reason}"]
-    bounds = _interval(cell, live.low, live.high)
-    late = f"; {live.out_of_turn} more await an earlier launch" if live.out_of_turn else ""
-    return [
-        f"LIVE, valid now at any look: {bounds} for the same models and prompts, "
-        f"{live.n} in launch order{late}. The other intervals are provisional until the plan is complete."
-    ]
+        return ""
+    return f"{_interval(cell, live.low, live.high)} n {live.n}" if live.low is not None else "-"
 
 
 def _notes(cell: Cell) -> list[str]:
-    reasons = [*_live(cell), cell.reason, cell.runs_reason, cell.contrast.reason if cell.contrast else ""]
+    reasons = [
+        cell.live.reason if cell.live else "",
+        cell.reason,
+        cell.runs_reason,
+        cell.contrast.reason if cell.contrast else "",
+    ]
     return [*cell.flags, *dict.fromkeys(reason for reason in reasons if reason)]
 
 
