@@ -284,8 +284,8 @@ def print_table(table: StudyTable) -> None:
     say("")
     if any(cell.live for cell in table.cells):
         say(
-            "LIVE: holds at every look while the plan runs, for the same models and prompts, on answers in the order of "
-            "launch. The other intervals are provisional until the plan is complete."
+            "LIVE: holds at every look while the plan runs, for the same models and prompts, on answers in the order "
+            "of launch. The other intervals are provisional until the plan is complete."
         )
     say(
         "interval: how far the estimate may be off for new prompts (and new training seeds, where they are pooled)."
