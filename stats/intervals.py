@@ -51,8 +51,8 @@ Freedom = Literal["leading", "satterthwaite"]
 
 The plain count trusts estimated terms as if they were known. With skewed scores the largest term, often of few prompts,
 is then too small just when the count is large: over 24 simulated settings of six training seeds, 95% intervals hold the
-truth in 90.6% of studies at worst, and bounded by the leading term in 93.4%. They are 4-16% wider then; with two or three
-seeds, 25-115%."""
+truth in 90.6% of studies at worst, and bounded by the leading term in 93.4%. They are 4-16% wider then; with two or
+three seeds, 25-115%."""
 
 _MAX_FACTOR_SHARE = 0.98
 _PSEUDO_LEVELS = 1.0
