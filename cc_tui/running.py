@@ -58,6 +58,7 @@ def run(study_file: Path, parsed: argparse.Namespace, *, headless: bool) -> int:
         ),
         seed=parsed.seed,
         name=parsed.name,
+        simulate=parsed.simulate,
     )
     return run_job(job, parsed, headless=headless)
 
