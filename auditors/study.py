@@ -513,7 +513,13 @@ def _items(
         if seeds:
             continue
         items += [
-            _item(mode, seed, (preference.id,), f"{preference.id}/{n}", part.repeats)
+            _item(
+                mode,
+                seed + pack.mode_suffixes.get(mode, ""),
+                (preference.id,),
+                f"{preference.id}/{n}",
+                part.repeats,
+            )
             for preference in preferences
             for n, seed in enumerate(preference.seeds[: part.max_seeds], start=1)
         ]

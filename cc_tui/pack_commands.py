@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -35,6 +36,13 @@ def add_pack_group(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     check.add_argument("packs", nargs="*", metavar="PACK", help="all bundled packs if left out")
     check.add_argument("--json", action="store_true", help="findings for scripts")
     check.set_defaults(command=_check)
+
+    importing = subcommands.add_parser(
+        "import", help="make a pack of a clone of the paper's repository, or of a Petri folder"
+    )
+    importing.add_argument("folder", type=Path, metavar="CLONE")
+    importing.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="a new folder")
+    importing.set_defaults(command=_import)
 
 
 def _list(parsed: argparse.Namespace) -> int:
@@ -100,6 +108,20 @@ def _show_preference(pack: Pack, preference: Preference) -> None:
         for text in texts:
             for number, line in enumerate(text.splitlines()):
                 say(f"    {line}".rstrip() if number else f"  - {line}")
+
+
+def _import(parsed: argparse.Namespace) -> int:
+    from auditors.packs.importing import import_pack
+    from cc_tui.plain import say
+
+    made = import_pack(parsed.folder, parsed.out)
+    for note in made.notes:
+        say(f"note: {note}")
+    what = (
+        f"{made.preferences} preferences and dimensions, {made.probes} probes, {made.seeds} seed instructions"
+    )
+    say(f"wrote {parsed.out}: {what}")
+    return Exit.DONE
 
 
 def _check(parsed: argparse.Namespace) -> int:

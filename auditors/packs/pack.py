@@ -117,8 +117,12 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Where the texts come from."""
     canary: str = ""
     """The canary string of the material that the texts were made from, if it has one."""
+    made_from: dict[str, str] = {}
+    """Commit and file hashes of the material that the texts were made from."""
     probe_sets: dict[str, list[str]] = {}
     """Questions that several preferences are judged on, by the set's name."""
+    mode_suffixes: dict[str, str] = {}
+    """What is put behind every seed instruction of a mode, by the mode's name; the auditor's own plan stays."""
 
 
 class Seed(msgspec.Struct, frozen=True):
@@ -141,6 +145,8 @@ class Pack(msgspec.Struct, frozen=True, kw_only=True):
     """By their ids; each is meant for all preferences that a study judges."""
     tags: dict[str, tuple[str, ...]] = {}
     """Tags of preferences."""
+    mode_suffixes: dict[str, str] = {}
+    """What is put behind the seed instructions of preferences, by mode."""
 
     def probes(self, preference: Preference) -> list[str]:
         """The preference's single-turn questions."""
@@ -176,6 +182,7 @@ def load_pack(name: str, base: Path | None = None) -> Pack:
         content_hash=digest.hexdigest()[:16],
         preferences=dict(sorted(preferences.items())),
         probe_sets=head.probe_sets,
+        mode_suffixes=head.mode_suffixes,
     )
 
 
