@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cc_tui.data_commands import add_data_group
 from cc_tui.exchange_commands import add_exchange
 from cc_tui.exits import Exit
 from cc_tui.gate_commands import add_gate_command
@@ -119,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     add_store_group(commands, _add_store)
     add_pack_group(commands)
     add_exchange(commands, _add_store)
+    add_data_group(commands)
 
     add_model_commands(commands)
     return parser
