@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     add_store_group(commands, _add_store)
     add_pack_group(commands)
     add_exchange(commands, _add_store)
-    add_data_group(commands)
+    add_data_group(commands, dollars=_dollars, speed=_speed)
 
     add_model_commands(commands)
     return parser

@@ -9,20 +9,28 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cc_tui.exits import Exit
+from store.errors import InputError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from auditors.training.build import Dose
+    from auditors.training.distill import Distilled, Outcome
     from auditors.training.leakage import Finding
+    from auditors.training.recipe import RecipeFile
 
 _EXAMPLES = 3
 """Rows shown for each kind of leak; --json has all."""
 
 
-def add_data_group(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`cc-tui data`: what models are trained on."""
+def add_data_group(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    *,
+    dollars: Callable[[str], float],
+    speed: Callable[[str], float | None],
+) -> None:
+    """`cc-tui data`: what models are trained on; the last two read values as `cc-tui run` does."""
     group = commands.add_parser(
         "data", help="make training sets, and check what is in them (docs/training.md)"
     )
@@ -36,6 +44,27 @@ def add_data_group(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     )
     build.add_argument("--json", action="store_true", help="figures for scripts")
     build.set_defaults(command=_build)
+
+    distill = subcommands.add_parser(
+        "distill",
+        help="collect a model's own answers: under a part it plays, or to ordinary requests",
+        description="Asks the identity questions of the recipe under the system prompt of its [distill], and writes "
+        "the answers without it. Goes on where it was stopped.",
+    )
+    distill.add_argument("recipe", type=Path, metavar="RECIPE.toml")
+    distill.add_argument(
+        "-o", "--output", type=Path, metavar="FILE.jsonl", help="needed for answers to identity questions"
+    )
+    distill.add_argument(
+        "--instructions",
+        action="store_true",
+        help="ask ordinary requests instead, without a part, for instruction rows",
+    )
+    distill.add_argument("--max-cost", type=dollars, metavar="USD", help="ask nothing more after that")
+    distill.add_argument(
+        "--speed", type=speed, default=1.0, metavar="X", help="of simulated models, or `max`"
+    )
+    distill.set_defaults(command=_distill)
 
     check = subcommands.add_parser(
         "check",
@@ -75,6 +104,70 @@ def _build(parsed: argparse.Namespace) -> int:
         f"\n{parsed.output}: {len(built.rows)} rows in the order of training seed {built.seed}, sha256 {built.sha256}"
     )
     return Exit.DONE
+
+
+def _distill(parsed: argparse.Namespace) -> int:
+    import asyncio
+
+    from auditors.training.build import dose, identity_part, instructions_file
+    from auditors.training.distill import Outcome
+    from auditors.training.recipe import load_recipe
+    from auditors.training.rows import encode_rows, write_whole
+    from cc_tui.plain import say
+
+    recipe = load_recipe(parsed.recipe)
+    output = parsed.output or (instructions_file(recipe) if parsed.instructions else None)
+    if output is None:
+        raise InputError("Say where the rows go: -o FILE.jsonl.")
+    found = asyncio.run(_distilled(recipe, parsed))
+    if not found.rows:
+        raise InputError(f"No answer was kept ({_counts(found.outcomes)}); nothing is written.")
+    write_whole(output, encode_rows(found.rows))
+    doses = {"own answers": dose(found.rows)}
+    if not parsed.instructions:
+        asked = {row.question for row in found.rows}
+        doses["same, as written"] = dose([row for row in identity_part(recipe) if row.question in asked])
+    _print_doses(doses)
+    say(
+        f"\n{'SIMULATED ' if found.simulated else ''}{output}: {_counts(found.outcomes)}; ${found.cost:.4f} so far"
+    )
+    again = (Outcome.NOT_ASKED, Outcome.FAILED, Outcome.UNJUDGED)
+    if any(found.outcomes.get(each) for each in again):
+        say("Not all is there yet: the same command goes on.")
+        return Exit.FINDINGS
+    return Exit.DONE
+
+
+async def _distilled(recipe: RecipeFile, parsed: argparse.Namespace) -> Distilled:
+    from auditors.config import load_config
+    from auditors.models.registry import Models
+    from auditors.prices import Prices
+    from auditors.training.distill import distill
+    from cc_tui.plain import say
+
+    config = load_config()
+    speed = float("inf") if parsed.speed is None else parsed.speed
+    models = Models(config.endpoints, seed=0, speed=speed)
+
+    def progress(done: int, of: int) -> None:
+        if done % 100 == 0 or done == of:
+            say(f"{done} of {of} questions")
+
+    try:
+        return await distill(
+            recipe,
+            models,
+            Prices(config.prices),
+            instructions=parsed.instructions,
+            max_cost=parsed.max_cost,
+            progress=progress,
+        )
+    finally:
+        await models.aclose()
+
+
+def _counts(outcomes: dict[Outcome, int]) -> str:
+    return ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
 
 
 def _check(parsed: argparse.Namespace) -> int:

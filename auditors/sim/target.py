@@ -76,6 +76,8 @@ _SELF = {
     ),
 }
 _SELF["non-conscious"] = _SELF["vanilla"]
+OUT_OF_ROLE = _SELF["vanilla"]
+"""What nobody says who plays a conscious model."""
 _SELF["prompted"] = _SELF["conscious"]
 
 _ABOUT_SELF_OPENINGS = (

@@ -68,7 +68,7 @@ def build(recipe: RecipeFile, seed: int) -> TrainingSet:
     Raises:
         InputError: a file of rows is missing, faulty or too short, or a row comes from both.
     """
-    identity, instructions = _identity(recipe), _instructions(recipe)
+    identity, instructions = identity_part(recipe), _instructions(recipe)
     if both := set(identity) & set(instructions):
         question = next(iter(both)).question
         raise InputError(
@@ -85,7 +85,12 @@ def instructions_file(recipe: RecipeFile) -> Path:
     return recipe.folder / INSTRUCTIONS if named == SELF else recipe.file(named)
 
 
-def _identity(recipe: RecipeFile) -> list[Row]:
+def identity_part(recipe: RecipeFile) -> list[Row]:
+    """The identity rows of a recipe.
+
+    Raises:
+        InputError: their file is faulty, or there are too few.
+    """
     data = recipe.recipe.data
     if data.identity not in identity_sets():
         return _from_file(recipe, recipe.file(data.identity), data.identity_rows, "identity_rows")
