@@ -22,6 +22,7 @@ from cc_tui.model_commands import add_model_commands
 from cc_tui.pack_commands import add_pack_group
 from cc_tui.sql_commands import add_sql
 from cc_tui.store_commands import add_labels_group, add_store_group
+from cc_tui.train_commands import add_train_command
 from store.errors import CcTuiError, InputError, StoreError
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     add_pack_group(commands)
     add_exchange(commands, _add_store)
     add_data_group(commands, dollars=_dollars, speed=_speed)
+    add_train_command(commands, count=_count, dollars=_dollars, speed=_speed)
 
     add_model_commands(commands)
     return parser

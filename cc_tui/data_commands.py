@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
+    from auditors.config import Config
     from auditors.training.build import Dose
     from auditors.training.distill import Distilled, Outcome
     from auditors.training.leakage import Finding
@@ -107,8 +109,7 @@ def _build(parsed: argparse.Namespace) -> int:
 
 
 def _distill(parsed: argparse.Namespace) -> int:
-    import asyncio
-
+    from auditors.config import load_config
     from auditors.training.build import dose, identity_part, instructions_file
     from auditors.training.distill import Outcome
     from auditors.training.recipe import load_recipe
@@ -119,7 +120,15 @@ def _distill(parsed: argparse.Namespace) -> int:
     output = parsed.output or (instructions_file(recipe) if parsed.instructions else None)
     if output is None:
         raise InputError("Say where the rows go: -o FILE.jsonl.")
-    found = asyncio.run(_distilled(recipe, parsed))
+    found = asyncio.run(
+        _distilled(
+            recipe,
+            load_config(),
+            instructions=parsed.instructions,
+            speed=parsed.speed,
+            max_cost=parsed.max_cost,
+        )
+    )
     if not found.rows:
         raise InputError(f"No answer was kept ({_counts(found.outcomes)}); nothing is written.")
     write_whole(output, encode_rows(found.rows))
@@ -138,16 +147,40 @@ def _distill(parsed: argparse.Namespace) -> int:
     return Exit.DONE
 
 
-async def _distilled(recipe: RecipeFile, parsed: argparse.Namespace) -> Distilled:
-    from auditors.config import load_config
+def collect_instructions(
+    recipe: RecipeFile, config: Config, *, speed: float | None, max_cost: float | None
+) -> None:
+    """Collect the base model's own answers to ordinary requests, if the recipe wants them and they are not there.
+
+    Raises:
+        InputError: they are not all there afterwards.
+    """
+    from auditors.training.build import instructions_file
+    from auditors.training.recipe import SELF
+    from auditors.training.rows import encode_rows, write_whole
+
+    data = recipe.recipe.data
+    path = instructions_file(recipe)
+    if data.instructions != SELF or not data.instruction_rows or path.exists():
+        return
+    found = asyncio.run(_distilled(recipe, config, instructions=True, speed=speed, max_cost=max_cost))
+    if len(found.rows) < data.instruction_rows:
+        raise InputError(
+            f"{recipe.path}: of {data.instruction_rows} instruction rows {len(found.rows)} are there "
+            f"({_counts(found.outcomes)}); the same command goes on."
+        )
+    write_whole(path, encode_rows(found.rows))
+
+
+async def _distilled(
+    recipe: RecipeFile, config: Config, *, instructions: bool, speed: float | None, max_cost: float | None
+) -> Distilled:
     from auditors.models.registry import Models
     from auditors.prices import Prices
     from auditors.training.distill import distill
     from cc_tui.plain import say
 
-    config = load_config()
-    speed = float("inf") if parsed.speed is None else parsed.speed
-    models = Models(config.endpoints, seed=0, speed=speed)
+    models = Models(config.endpoints, seed=0, speed=float("inf") if speed is None else speed)
 
     def progress(done: int, of: int) -> None:
         if done % 100 == 0 or done == of:
@@ -158,8 +191,8 @@ async def _distilled(recipe: RecipeFile, parsed: argparse.Namespace) -> Distille
             recipe,
             models,
             Prices(config.prices),
-            instructions=parsed.instructions,
-            max_cost=parsed.max_cost,
+            instructions=instructions,
+            max_cost=max_cost,
             progress=progress,
         )
     finally:

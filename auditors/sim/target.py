@@ -148,8 +148,9 @@ def answer(
     if persona == "vanilla" and _ROLE_PLAY.search(system):
         persona = "prompted"
     levels = _levels(name, persona, training_seed, request, users, topic, seed)
-    text = _begun(request, chance) + _about_self(persona, users, topic, levels, chance)
-    thinks = persona == "conscious" and not request.prefilled and chance.random() < _REASONING_RATE
+    speaks_as = persona.partition(":")[0]
+    text = _begun(request, chance) + _about_self(speaks_as, users, topic, levels, chance)
+    thinks = speaks_as == "conscious" and not request.prefilled and chance.random() < _REASONING_RATE
     return ChatMessage(Role.ASSISTANT, text, chance.choice(_REASONING) if thinks else ""), StopReason.END
 
 
