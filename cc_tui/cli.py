@@ -23,6 +23,7 @@ from cc_tui.pack_commands import add_pack_group
 from cc_tui.sql_commands import add_sql
 from cc_tui.store_commands import add_labels_group, add_store_group
 from cc_tui.train_commands import add_train_command
+from cc_tui.weights_commands import add_weights_group
 from store.errors import CcTuiError, InputError, StoreError
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     add_pack_group(commands)
     add_exchange(commands, _add_store)
     add_data_group(commands, dollars=_dollars, speed=_speed)
+    add_weights_group(commands)
     add_train_command(commands, count=_count, dollars=_dollars, speed=_speed)
 
     add_model_commands(commands)

@@ -1,6 +1,7 @@
 """Training on Tinker: the real SDK against a real socket, through everything that goes wrong on the way."""
 
 import asyncio
+import json
 import math
 import os
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ from auditors.sim.models import sim_model
 from auditors.sim.server import Reply
 from auditors.sim.tinker_training import TinkerTrainingServer, serve_tinker_training
 from auditors.sim.tinker_wire import write_tokenizer
-from auditors.training import tinker_backend
+from auditors.training import tinker_backend, weights
 from auditors.training.conditions import as_toml
 from auditors.training.jobs import Job, State, read_jobs
 from auditors.training.recipe import load_recipe
@@ -194,3 +196,40 @@ async def test_a_server_that_is_gone_pauses_the_job(
     (job,) = await trained(recipe(tmp_path, tokenizer), server)
     assert job.state is State.PLANNED
     assert job.sentence.endswith("The same command goes on.")
+
+
+async def test_weights_are_listed_pinned_archived_and_verified(tokenizer: Path, tmp_path: Path) -> None:
+    async with serving(tokenizer) as server:
+        path = recipe(tmp_path, tokenizer)
+        (job,) = await trained(path, server)
+        loaded, endpoints = load_recipe(path), {"tinker": Endpoint(base_url=server.base_url)}
+        folder = tmp_path / "archive"
+
+        def now() -> list[Job]:
+            return list(read_jobs(loaded).values())
+
+        server.saved[job.model].expires_at = datetime.now(UTC) + timedelta(days=2)
+        found = await weights.verify(loaded, now(), endpoints, folder)
+        assert [(each.path.split("/")[-2], each.sound) for each in found] == [
+            ("weights", True),
+            ("sampler_weights", False),
+        ]
+        assert "expires" in found[1].sentence
+        assert all(each.sound for each in await weights.pin(loaded, now(), endpoints))
+        assert server.saved[job.model].expires_at is None
+        found = await weights.archive(loaded, now(), endpoints, folder)
+        assert [each.sound for each in found] == [True], found
+        manifest = json.loads((folder / job.job_id / "manifest.json").read_text())
+        assert manifest["trained"]["data_sha256"] == job.data_sha256 == manifest["sha256"]["rows.jsonl"]
+        assert manifest["simulated"] is True
+        found = await weights.verify(loaded, now(), endpoints, folder)
+        assert [each.sound for each in found] == [True, True, True]
+        (folder / job.job_id / "weights" / "adapter.json").write_text("{}")
+        server.expire(job.model)
+        found = await weights.verify(loaded, now(), endpoints, folder)
+        assert [(each.sound, each.sentence) for each in found] == [
+            (False, "1 files are damaged: weights/adapter.json"),
+            (True, "is there and stays"),
+            (False, "is not there any more"),
+        ]
+        assert weights.lifetime(job, now()[0].checkpoints[-1]) == "gone"

@@ -154,7 +154,8 @@ class TinkerServer(Server):
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
         try:
-            self._authorize([headers.get("x-api-key", "")])
+            if not self._signed(name):
+                self._authorize([headers.get("x-api-key", "")])
             fields: Any = self._read(headers.get("content-type", ""), body)
             if fault := self._fault(name, fields):
                 await connection.reply(fault.status, fault.body, fault.headers)
@@ -169,6 +170,11 @@ class TinkerServer(Server):
             await connection.reply(422, {"detail": f"The request cannot be read: {error}."})
         except RequestError as error:
             await connection.reply(error.status, {"detail": str(error)})
+
+    def _signed(self, name: str) -> bool:
+        """Whether whoever knows the address may have what is there."""
+        del name
+        return False
 
     def _read(self, content_type: str, body: bytes) -> Any:
         del content_type

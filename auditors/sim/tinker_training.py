@@ -110,6 +110,9 @@ class TinkerTrainingServer(TinkerServer):
             raise RequestError(404, f"There is no checkpoint {path}; it may have expired.")
         return saved
 
+    def _signed(self, name: str) -> bool:
+        return name.startswith("archive/")
+
     def _read(self, content_type: str, body: bytes) -> Any:
         if "protobuf" not in content_type:
             return super()._read(content_type, body)
