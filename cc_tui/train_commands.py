@@ -47,6 +47,7 @@ def add_train_command(
         "--dry-run", action="store_true", help="print what would be trained and what it will cost"
     )
     train.add_argument("--status", action="store_true", help="print where the jobs are, and start nothing")
+    train.add_argument("--retry", action="store_true", help="begin jobs again that ended without a model")
     train.add_argument(
         "--cancel", action="store_true", help="ask the service to end the jobs that are running"
     )
@@ -86,7 +87,13 @@ def _train(parsed: argparse.Namespace) -> int:
         return Exit.DONE
     else:
         jobs = train_seeds(
-            recipe, seeds, config, speed=parsed.speed, max_cost=parsed.max_cost, quiet=parsed.json
+            recipe,
+            seeds,
+            config,
+            speed=parsed.speed,
+            max_cost=parsed.max_cost,
+            retry=parsed.retry,
+            quiet=parsed.json,
         )
     trained = [job for job in jobs if job.state is State.SUCCEEDED]
     tables = as_toml(trained, ConditionRole(parsed.role))
@@ -110,6 +117,7 @@ def train_seeds(
     *,
     speed: float | None,
     max_cost: float | None,
+    retry: bool = False,
     quiet: bool = False,
 ) -> list[Job]:
     """Train what is missing, with a line now and then; instruction rows of the base model's own are collected first.
@@ -135,6 +143,7 @@ def train_seeds(
             prices=Prices(config.prices),
             speed=speed,
             max_cost=max_cost,
+            retry=retry,
             watch=watch,
         )
     )

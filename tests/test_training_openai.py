@@ -57,10 +57,11 @@ def endpoint(server: FineTuningServer) -> dict[str, Endpoint]:
     return {"openai": Endpoint(base_url=server.base_url, protocol=WireProtocol.CHAT)}
 
 
-async def trained(path: Path, server: FineTuningServer, seeds: int = 1) -> list[Job]:
+async def trained(path: Path, server: FineTuningServer, seeds: int = 1, retry: bool = False) -> list[Job]:
     loaded = load_recipe(path)
     trainer = OpenAITrainer(loaded, endpoint(server), poll=0.02)
-    return await train(loaded, range(1, seeds + 1), endpoints={}, prices=Prices(), trainer=trainer)
+    chosen = range(1, seeds + 1)
+    return await train(loaded, chosen, endpoints={}, prices=Prices(), trainer=trainer, retry=retry)
 
 
 def uploads(server: FineTuningServer) -> int:
@@ -134,8 +135,8 @@ async def test_a_failed_validation_is_a_state_with_the_reason(tmp_path: Path) ->
     assert "at least 10 examples" in job.sentence
 
 
-async def test_a_cancelled_job_stays_cancelled(tmp_path: Path) -> None:
-    async with serving(step_seconds=0.05) as server:
+async def test_a_cancelled_job_stays_cancelled_until_it_is_retried(tmp_path: Path) -> None:
+    async with serving(step_seconds=0.02) as server:
         path = recipe(tmp_path)
         running = asyncio.create_task(trained(path, server))
         while not (jobs := read_jobs(load_recipe(path))) or not next(iter(jobs.values())).remote_id:
@@ -148,6 +149,9 @@ async def test_a_cancelled_job_stays_cancelled(tmp_path: Path) -> None:
         assert job.state is State.CANCELLED
         assert (await trained(path, server))[0].state is State.CANCELLED
         assert len(server.jobs) == 1
+        (job,) = await trained(path, server, retry=True)
+        assert (job.state, job.retries, job.step) == (State.SUCCEEDED, 1, 45)
+        assert (uploads(server), len(server.jobs)) == (1, 2)
 
 
 @pytest.mark.parametrize(

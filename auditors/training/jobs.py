@@ -55,6 +55,7 @@ class Kind(StrEnum):
     CHECKPOINT = "checkpoint"
     NOTE = "note"
     ENDED = "ended"
+    RETRIED = "retried"
     WEIGHTS = "weights"
     """What became of a checkpoint afterwards: pinned, archived, gone."""
 
@@ -128,6 +129,8 @@ class Job(msgspec.Struct):
     state: State = State.PLANNED
     sentence: str = ""
     """What was said last about it."""
+    retries: int = 0
+    """How often it was begun again after it had ended without a model."""
     file_id: str = ""
     remote_id: str = ""
     points: list[Point] = []
@@ -189,6 +192,9 @@ def apply(job: Job, line: dict[str, Any]) -> None:
             job.model, job.ended_at = line.get("model", ""), line["at"]
             job.tokens = line.get("tokens") or job.tokens
             job.cost = line.get("cost", job.cost)
+        case Kind.RETRIED:
+            job.state, job.sentence, job.remote_id, job.points = State.PLANNED, "", "", []
+            job.retries += 1
         case Kind.PLANNED:
             pass
 

@@ -125,9 +125,10 @@ class OpenAITrainer:
             )
 
     async def _created(self, client: openai.AsyncOpenAI, job: Job) -> FineTuningJob:
-        async for found in await self._listing(client.fine_tuning.jobs.list(metadata={_TAG: job.job_id})):
+        tag = f"{job.job_id}-{job.retries}" if job.retries else job.job_id
+        async for found in await self._listing(client.fine_tuning.jobs.list(metadata={_TAG: tag})):
             tags: dict[str, str] = found.metadata or {}
-            if tags.get(_TAG) == job.job_id:
+            if tags.get(_TAG) == tag:
                 return found
         part = self._recipe.recipe.training
         chosen: dict[str, Any] = {"n_epochs": part.epochs or _EPOCHS}
@@ -141,7 +142,7 @@ class OpenAITrainer:
                 training_file=job.file_id,
                 seed=job.seed,
                 suffix=f"cc-s{job.seed}",
-                metadata={_TAG: job.job_id, "data_sha256": job.data_sha256, "seed": str(job.seed)},
+                metadata={_TAG: tag, "data_sha256": job.data_sha256, "seed": str(job.seed)},
                 method={"type": "supervised", "supervised": {"hyperparameters": chosen}},  # pyright: ignore[reportArgumentType]
             )
         )

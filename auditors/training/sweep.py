@@ -123,12 +123,13 @@ async def train(
     prices: Prices,
     speed: float | None = None,
     max_cost: float | None = None,
+    retry: bool = False,
     watch: Callable[[Job, Kind], None] = lambda _job, _kind: None,
     trainer: Trainer | None = None,
 ) -> list[Job]:
     """Train what is not trained yet, and return the jobs of the seeds in their order.
 
-    A job that ended without a model stays ended: change the recipe, or `retry` it.
+    A job that ended without a model stays ended, unless `retry` begins it again.
 
     Args:
         recipe: what is trained, and how.
@@ -137,6 +138,7 @@ async def train(
         prices: what training costs.
         speed: of simulated training; None for without delay.
         max_cost: US dollars that jobs which are not done may cost together.
+        retry: begin jobs again that ended without a model.
         watch: sees each line of the journal, with its job.
         trainer: the back end, if not the one of the recipe's base model.
 
@@ -146,6 +148,9 @@ async def train(
     planned = plan_jobs(recipe, seeds, prices)
     with Log(recipe.folder / JOURNAL, watch) as log:
         jobs = [log.jobs.get(each.job.job_id, each.job) for each in planned]
+        for job in jobs if retry else ():
+            if job.state.ended and job.state is not State.SUCCEEDED:
+                log.note(job, Kind.RETRIED)
         if all(job.state.ended for job in jobs):
             return jobs
         check_cost([job for job in jobs if not job.state.ended and not job.remote_id], max_cost)
@@ -200,8 +205,3 @@ def make_trainer(recipe: RecipeFile, endpoints: Mapping[str, Endpoint], speed: f
             from auditors.training.openai_backend import OpenAITrainer
 
             return OpenAITrainer(recipe, endpoints)
-
-
-def lacking(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs that have no model."""
-    return [job for job in jobs if job.state is not State.SUCCEEDED]
