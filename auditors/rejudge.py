@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from auditors.config import load_config
-from auditors.engine import Options
 from auditors.judge_prompts import Reading, rubric_hash
+from auditors.options import Options
 from auditors.order import Order, Rejudging
 from auditors.packs.pack import Pack, Preference, load_pack
 from auditors.study import Item, ModelPart, Study, StudyFile
@@ -227,7 +227,9 @@ def _judge(spec: str, before: dict[str, Any] | None, repeats: int | None) -> Mod
 
 
 def _items(reader: Reader, study_id: str) -> list[Item]:
-    rows = reader.rows("SELECT * FROM items WHERE study_id = ? ORDER BY position, item_id", [study_id])
+    rows = reader.rows(
+        "SELECT * FROM items WHERE study_id = ? AND NOT retired ORDER BY position, item_id", [study_id]
+    )
     fields = Item.__struct_fields__
     return [
         msgspec.convert(

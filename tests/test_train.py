@@ -63,7 +63,7 @@ def test_one_command_trains_six_seeds_audits_all_and_shows_their_variance(
     assert "SIMULATED seed 6: training as sim-" in said
     assert "conscious (6 seeds)" in said
     assert "seeds+prompts" in said
-    seeds = "SELECT list(training_seed ORDER BY 1) FROM conditions WHERE recipe = 'conscious' AND simulated"
+    seeds = "SELECT list_sort(list(training_seed)) FROM conditions WHERE recipe = 'conscious' AND simulated"
     assert one(store, seeds) == [1, 2, 3, 4, 5, 6]
     assert one(store, "SELECT count(*) FROM audits WHERE status = 'ok'") > 50
     kept = "SELECT resolved->'conditions'->1->'trained'->>'data_sha256' FROM studies"

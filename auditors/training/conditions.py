@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from auditors.study import ConditionPart
+from auditors.study import ConditionPart, WeightsPart
 from auditors.training.jobs import Job, State, provenance, read_jobs
 from auditors.training.recipe import load_recipe
 from auditors.training.sweep import plan_jobs
+from auditors.training.weights import kept
 from store.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,12 +69,10 @@ def as_toml(jobs: Sequence[Job], role: ConditionRole) -> str:
             "recipe": job.recipe,
             "training_seed": job.seed,
         }
-        trained = msgspec.to_builtins(provenance(job))
         lines = ["[[conditions]]", *(f"{key} = {_toml(value)}" for key, value in fields.items())]
-        lines += [
-            "[conditions.trained]",
-            *(f"{key} = {_toml(value)}" for key, value in trained.items() if value),
-        ]
+        for name, part in (("trained", provenance(job)), ("weights", _weights(job))):
+            known = {key: value for key, value in msgspec.to_builtins(part).items() if value}
+            lines += [f"[conditions.{name}]", *(f"{key} = {_toml(value)}" for key, value in known.items())]
         tables.append("\n".join(lines) + "\n")
     return "\n".join(tables)
 
@@ -89,7 +88,18 @@ def _condition(job: Job, part: TrainPart) -> ConditionPart:
         temperature=part.temperature,
         max_tokens=part.max_tokens,
         trained=provenance(job),
+        weights=_weights(job),
     )
+
+
+def _weights(job: Job) -> WeightsPart:
+    """What is known of a job's weights: the state that they can be had from, or else the model."""
+    last = kept(job)
+    best = next((each for each in last if each.resumes), last[-1] if last else None)
+    if best is None:
+        return WeightsPart(path=job.model)
+    archived = f"{job.recipe}.train/archive/{job.job_id}" if best.sha256 else ""
+    return WeightsPart(path=best.path, owner=job.backend, expires=best.expires_at or "", archived=archived)
 
 
 def _toml(value: str | int) -> str:
