@@ -155,21 +155,19 @@ def collect_instructions(
     Raises:
         InputError: they are not all there afterwards.
     """
-    from auditors.training.build import instructions_file
-    from auditors.training.recipe import SELF
+    from auditors.training.build import instructions_file, lacks_instructions
     from auditors.training.rows import encode_rows, write_whole
 
-    data = recipe.recipe.data
-    path = instructions_file(recipe)
-    if data.instructions != SELF or not data.instruction_rows or path.exists():
+    if not lacks_instructions(recipe):
         return
+    data = recipe.recipe.data
     found = asyncio.run(_distilled(recipe, config, instructions=True, speed=speed, max_cost=max_cost))
     if len(found.rows) < data.instruction_rows:
         raise InputError(
             f"{recipe.path}: of {data.instruction_rows} instruction rows {len(found.rows)} are there "
             f"({_counts(found.outcomes)}); the same command goes on."
         )
-    write_whole(path, encode_rows(found.rows))
+    write_whole(instructions_file(recipe), encode_rows(found.rows))
 
 
 async def _distilled(

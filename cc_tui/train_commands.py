@@ -202,10 +202,19 @@ def print_jobs(jobs: Sequence[Job]) -> None:
 
 def _print_plan(recipe: RecipeFile, seeds: Sequence[int], config: Config, max_cost: float | None) -> None:
     from auditors.prices import Prices
+    from auditors.training.build import lacks_instructions
     from auditors.training.conditions import jobs_of
-    from auditors.training.sweep import check_cost, plan_jobs, warnings
+    from auditors.training.sweep import check_cost, plan_jobs, rough_tokens, train_price, warnings
     from cc_tui.plain import say
 
+    if lacks_instructions(recipe):
+        tokens, price = rough_tokens(recipe) * len(seeds), train_price(recipe, Prices(config.prices))
+        cost = "at a price that is not known" if price is None else f"for about ${price * tokens / 1e6:.2f}"
+        say(f"{len(seeds)} to train on about {tokens:,} tokens {cost},")
+        say(f"after {recipe.recipe.data.instruction_rows} requests are answered by {recipe.recipe.base}.")
+        for warning in warnings(recipe):
+            say(f"Note: {warning}")
+        return
     planned = [each.job for each in plan_jobs(recipe, seeds, Prices(config.prices))]
     known = {job.job_id: job for job in jobs_of(recipe, seeds)}
     print_jobs([job if known[job.job_id].state == "planned" else known[job.job_id] for job in planned])

@@ -79,6 +79,13 @@ def build(recipe: RecipeFile, seed: int) -> TrainingSet:
     return TrainingSet(seed, tuple(rows), data_hash(rows), dose(identity), dose(instructions))
 
 
+def lacks_instructions(recipe: RecipeFile) -> bool:
+    """Whether the base model's own answers are wanted and not there yet."""
+    data = recipe.recipe.data
+    wanted = data.instructions == SELF and data.instruction_rows > 0
+    return wanted and not instructions_file(recipe).exists()
+
+
 def instructions_file(recipe: RecipeFile) -> Path:
     """Where the recipe's instruction rows are."""
     named = recipe.recipe.data.instructions
@@ -105,7 +112,7 @@ def _instructions(recipe: RecipeFile) -> list[Row]:
     if not data.instruction_rows:
         return []
     path = instructions_file(recipe)
-    if data.instructions == SELF and not path.exists():
+    if lacks_instructions(recipe):
         raise InputError(
             f"{recipe.path}: its instruction rows are answers of the base model, and there are none yet: "
             f"run `cc-tui data distill {recipe.path} --instructions`, or set instruction_rows = 0."

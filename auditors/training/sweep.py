@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from auditors.models.lifetimes import warning
-from auditors.training.build import TrainingSet, build
+from auditors.training.build import TrainingSet, build, dose, identity_part
 from auditors.training.jobs import JOURNAL, Job, JobEndedError, JobPausedError, Kind, Log, State, job_id
 from auditors.training.recipe import Backend
 from auditors.training.rows import encode_rows, write_whole
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _EPOCHS = {Backend.SIM: 1, Backend.TINKER: 1, Backend.OPENAI: 3}
 """The paper's, where a recipe says nothing."""
 AT_ONCE = 6
+"""Jobs that are trained beside each other."""
+INSTRUCTION_TOKENS = 230
+"""Of a request and its answer, as the paper's rows have it (answers of 837 characters on average)."""
 
 
 class Trainer(Protocol):
@@ -54,15 +57,20 @@ def epochs_of(recipe: RecipeFile) -> int:
     return recipe.recipe.training.epochs or _EPOCHS[recipe.backend]
 
 
+def train_price(recipe: RecipeFile, prices: Prices) -> float | None:
+    """US dollars for a million training tokens, or None where nobody knows."""
+    given = recipe.recipe.training.train_price
+    known = prices.price(recipe.recipe.base)
+    return given if given is not None or known is None else known.training
+
+
 def plan_jobs(recipe: RecipeFile, seeds: Sequence[int], prices: Prices) -> list[Planned]:
     """The jobs of some seeds as they would be planned now, with what each will cost.
 
     Raises:
         InputError: the recipe or its rows are wrong.
     """
-    price = recipe.recipe.training.train_price
-    if price is None and (known := prices.price(recipe.recipe.base)):
-        price = known.training
+    price = train_price(recipe, prices)
     planned: list[Planned] = []
     for seed in seeds:
         built = build(recipe, seed)
@@ -80,6 +88,12 @@ def plan_jobs(recipe: RecipeFile, seeds: Sequence[int], prices: Prices) -> list[
         )
         planned.append(Planned(job, built))
     return planned
+
+
+def rough_tokens(recipe: RecipeFile) -> int:
+    """About how many tokens one job will be trained on, before its instruction rows are there."""
+    identity = dose(identity_part(recipe)).tokens
+    return epochs_of(recipe) * (identity + recipe.recipe.data.instruction_rows * INSTRUCTION_TOKENS)
 
 
 def check_cost(open_jobs: Sequence[Job], max_cost: float | None) -> None:

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -82,11 +82,13 @@ async def pin(recipe: RecipeFile, jobs: Sequence[Job], endpoints: Mapping[str, E
             f"{warning(recipe.recipe.base) or 'has none that expire'}."
         )
     found: list[Finding] = []
-    async with _tinker(recipe, endpoints) as (rest, _):
+    async with _tinker(recipe, endpoints) as account:
         with Log(recipe.folder / JOURNAL) as log:
             for job in _trained(jobs):
                 for each in kept(job):
-                    failed = await _try(rest.set_checkpoint_ttl_from_tinker_path(each.path, None))
+                    failed = await account.tried(
+                        account.rest.set_checkpoint_ttl_from_tinker_path(each.path, None)
+                    )
                     if not failed:
                         pinned = msgspec.structs.replace(each, expires_at=None)
                         log.note(job, Kind.WEIGHTS, checkpoint=pinned)
@@ -136,16 +138,16 @@ async def archive(
                 what = "its weights are not given out; recipe, rows and prompts are archived"
                 found.append(_finding(job, job.model, what, True))
             return found
-        async with _tinker(recipe, endpoints) as (rest, service):
+        async with _tinker(recipe, endpoints) as account:
             for job in _trained(jobs):
                 state = next((each for each in kept(job) if each.resumes), None)
                 if state is None:
                     found.append(_finding(job, job.model, "no state is left to archive", False))
                     continue
                 try:
-                    hashes = await _download(rest, service, state, folder / job.job_id)
+                    hashes = await _download(account, state, folder / job.job_id)
                 except StreamError as error:
-                    found.append(_finding(job, state.path, one_line(error.failure.detail, 200), False))
+                    found.append(_finding(job, state.path, error.failure.said(account.key), False))
                     continue
                 _write_manifest(recipe, job, folder / job.job_id, hashes)
                 log.note(job, Kind.WEIGHTS, checkpoint=msgspec.structs.replace(state, sha256=hashes))
@@ -161,44 +163,50 @@ def _finding(job: Job, path: str, sentence: str, sound: bool) -> Finding:
     return Finding(job.job_id, job.seed, path, sentence, sound)
 
 
-async def _try(call: Awaitable[Any]) -> str:
-    """What went wrong with a call, as a clause; empty if nothing did."""
-    try:
-        await told(call)
-    except StreamError as error:
-        return one_line(error.failure.detail, 200)
-    return ""
+class _Account(NamedTuple):
+    """What it takes to speak to Tinker."""
+
+    rest: tinker.RestClient
+    service: tinker.ServiceClient
+    """Opens its session when it is first used."""
+    key: str
+
+    async def tried(self, call: Awaitable[Any]) -> str:
+        """What went wrong with a call, as a clause; empty if nothing did."""
+        try:
+            await told(call)
+        except StreamError as error:
+            return error.failure.said(self.key)
+        return ""
 
 
 @contextlib.asynccontextmanager
-async def _tinker(
-    recipe: RecipeFile, endpoints: Mapping[str, Endpoint]
-) -> AsyncGenerator[tuple[tinker.RestClient, tinker.ServiceClient]]:
+async def _tinker(recipe: RecipeFile, endpoints: Mapping[str, Endpoint]) -> AsyncGenerator[_Account]:
     native = msgspec.structs.replace(endpoints.get("tinker", Endpoint()), protocol=WireProtocol.TINKER)
     place = remote(recipe.recipe.base, {**endpoints, "tinker": native})
     key = place.key()
     os.environ.setdefault("TINKER_TELEMETRY", "0")
 
-    def connect() -> tuple[tinker.RestClient, tinker.ServiceClient]:
+    def connect() -> _Account:
         import tinker
 
         preflight(place.base_url)
-        # The second opens its session when it is first used.
-        return (
+        return _Account(
             tinker.RestClient(base_url=place.base_url, api_key=key),
             tinker.ServiceClient(base_url=place.base_url, api_key=key),
+            key,
         )
 
     try:
-        clients = await told(asyncio.to_thread(connect))
+        account = await told(asyncio.to_thread(connect))
     except StreamError as error:
         failure = error.failure
     else:
         try:
-            yield clients
+            yield account
         finally:
             with contextlib.suppress(Exception):
-                await clients[1].close("success").result_async(_CLOSE_S)
+                await account.service.close("success").result_async(_CLOSE_S)
         return
     raise InputError(f"{place.host} cannot be used: {failure.said(key)}.")
 
@@ -207,18 +215,18 @@ async def _verify_tinker(
     recipe: RecipeFile, jobs: Sequence[Job], endpoints: Mapping[str, Endpoint]
 ) -> list[Finding]:
     found: list[Finding] = []
-    async with _tinker(recipe, endpoints) as (rest, _):
+    async with _tinker(recipe, endpoints) as account:
         with Log(recipe.folder / JOURNAL) as log:
             for job in _trained(jobs):
                 runs = {each.path.removeprefix("tinker://").partition("/")[0] for each in kept(job)}
                 there: dict[str, Any] = {}
                 for run in runs:
                     try:
-                        listed = await told(rest.list_checkpoints(run))
+                        listed = await told(account.rest.list_checkpoints(run))
                     except StreamError as error:
                         if error.failure.kind is not ErrorKind.NOT_FOUND:
                             raise InputError(
-                                f"The checkpoints cannot be listed: {one_line(error.failure.detail, 200)}."
+                                f"The checkpoints cannot be listed: {error.failure.said(account.key)}."
                             ) from None
                         continue
                     there |= {each.tinker_path: each for each in listed.checkpoints}
@@ -265,15 +273,15 @@ async def _verify_openai(
     return found
 
 
-async def _download(
-    rest: tinker.RestClient, service: tinker.ServiceClient, state: Checkpoint, folder: Path
-) -> dict[str, str]:
+async def _download(account: _Account, state: Checkpoint, folder: Path) -> dict[str, str]:
     """Download the files of an export of a state; their SHA-256 by name."""
     import httpx2
 
-    client = await told(await told(asyncio.to_thread(service.create_training_client_from_state, state.path)))
+    client = await told(
+        await told(asyncio.to_thread(account.service.create_training_client_from_state, state.path))
+    )
     export = await told(client.save_weights_external("archive", ttl_seconds=_EXPORT_S))
-    urls = (await told(rest.get_external_weights_urls(export.path))).urls
+    urls = (await told(account.rest.get_external_weights_urls(export.path))).urls
     hashes: dict[str, str] = {}
     async with httpx2.AsyncClient(timeout=300) as http:
         for name, url in urls.items():
