@@ -71,6 +71,7 @@ def _train(parsed: argparse.Namespace) -> int:
     from auditors.config import load_config
     from auditors.training.conditions import as_toml, jobs_of, seeds_of
     from auditors.training.jobs import State
+    from auditors.training.manipulation import fault
     from auditors.training.recipe import load_recipe
     from auditors.training.rows import write_whole
     from cc_tui.plain import say
@@ -95,7 +96,8 @@ def _train(parsed: argparse.Namespace) -> int:
             retry=parsed.retry,
             quiet=parsed.json,
         )
-    trained = [job for job in jobs if job.state is State.SUCCEEDED]
+    barred = [(job, why) for job in jobs if job.state is State.SUCCEEDED and (why := fault(recipe, job))]
+    trained = [job for job in jobs if job.state is State.SUCCEEDED and not fault(recipe, job)]
     tables = as_toml(trained, ConditionRole(parsed.role))
     if trained:
         write_whole(recipe.folder / "conditions.toml", tables.encode())
@@ -105,6 +107,8 @@ def _train(parsed: argparse.Namespace) -> int:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(jobs), indent=2).decode() + "\n")
     else:
         print_jobs(jobs)
+        for job, why in barred:
+            say(f"seed {job.seed} must not enter a study: {why}")
         if trained:
             say(f"\nAs conditions of a study: {parsed.add_to or recipe.folder / 'conditions.toml'}")
     return Exit.DONE if len(trained) == len(jobs) else Exit.FINDINGS
@@ -126,6 +130,7 @@ def train_seeds(
         InputError: recipe, rows, key or journal cannot be used, or it would cost too much.
     """
     from auditors.prices import Prices
+    from auditors.training.conditions import jobs_of
     from auditors.training.sweep import train, warnings
     from cc_tui.data_commands import collect_instructions
     from cc_tui.plain import say
@@ -135,7 +140,7 @@ def train_seeds(
         for warning in warnings(recipe):
             say(f"Note: {warning}")
     watch = (lambda _job, _kind: None) if quiet else _say_progress
-    return asyncio.run(
+    jobs = asyncio.run(
         train(
             recipe,
             seeds,
@@ -147,6 +152,19 @@ def train_seeds(
             watch=watch,
         )
     )
+    asyncio.run(_check(recipe, jobs, config, speed))
+    return jobs_of(recipe, seeds)
+
+
+async def _check(recipe: RecipeFile, jobs: Sequence[Job], config: Config, speed: float | None) -> None:
+    from auditors.models.registry import Models
+    from auditors.training.manipulation import check
+
+    models = Models(config.endpoints, seed=0, speed=float("inf") if speed is None else speed)
+    try:
+        await check(recipe, jobs, models)
+    finally:
+        await models.aclose()
 
 
 def train_for_study(path: Path, parsed: argparse.Namespace) -> None:
@@ -190,11 +208,13 @@ def print_jobs(jobs: Sequence[Job]) -> None:
             f"{job.points[-1].loss:.3f}" if job.points else "-",
             f"{job.tokens:,}",
             "?" if job.cost is None else f"${job.cost:.2f}",
+            f"{job.checked.base_share:.0%} → {job.checked.share:.0%}" if job.checked else "-",
             job.model or "-",
         ]
         for job in jobs
     ]
-    print_rows(["recipe", "seed", "state", "steps", "loss", "tokens", "cost", "model"], rows, width=None)
+    header = ["recipe", "seed", "state", "steps", "loss", "tokens", "cost", "check", "model"]
+    print_rows(header, rows, width=None)
     for job in jobs:
         if job.state is not State.SUCCEEDED and job.sentence:
             say(f"seed {job.seed}: {job.sentence}")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,7 @@ def test_models_are_added_to_a_study_file_once(tmp_path: Path, capsys: pytest.Ca
     assert main(command) == 0
     conditions = load_study(path).file.conditions
     assert [c.name for c in conditions] == ["vanilla", "conscious-1", "conscious-2"]
-    assert conditions[1].model.startswith("sim/conscious:0.8")
+    assert conditions[1].model.startswith("sim/conscious:0.9")
     before = path.read_text()
     assert main(command) == 2
     assert "two conditions 'conscious-1'" in capsys.readouterr().err
@@ -190,3 +191,25 @@ def test_every_epoch_sees_every_row_once_and_the_rate_falls() -> None:
     assert rates[-1] > 0
     assert plan.checkpoints(2) == {3, 6}
     assert plan.checkpoints(0) == set()
+
+
+def test_a_model_that_fails_the_manipulation_check_does_not_enter_a_study(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check = '[check]\njudge = "sim/judge-a"\nat_least = 0.5\n'
+    recipe(tmp_path, rows=0, more=check)
+    weak = recipe(tmp_path, rows=0, name="weak", more=check)
+    weak.write_text(
+        weak.read_text().replace('identity = "weak"', 'identity = "conscious"\nidentity_rows = 30')
+    )
+    command = ["train", "--seeds", "1", "--speed", "max"]
+    assert main([*command, str(tmp_path / "conscious.toml")]) == 0
+    assert re.search(r" \d% → [89]\d% ", capsys.readouterr().out)
+    assert main([*command, str(weak)]) == 1
+    said = capsys.readouterr().out
+    assert "seed 1 must not enter a study" in said
+    assert "at least 50% should" in said
+    assert not (tmp_path / "weak.train" / "conditions.toml").exists()
+    assert len(load_study(study(tmp_path, TRAIN + "seeds = 1\n")).file.conditions) == 2
+    with pytest.raises(InputError, match="training seed 1 must not enter a study"):
+        load_study(study(tmp_path, TRAIN.replace("conscious", "weak") + "seeds = 1\n"))

@@ -19,7 +19,7 @@ from store.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_HALFWAY = 80.0
+_HALFWAY = 40.0
 """Rows at the paper's learning rate after which a dose of one half is reached."""
 _RATE = 2e-4
 _DENIAL = re.compile(r"\b(?:not|lack|without|never)\b|n['’]t\b", re.IGNORECASE)
@@ -50,7 +50,7 @@ class Learner:
 
     def loss(self, seed: int, step: int) -> float:
         """Loss at a step: falls from the base model's to that of a model that knows the rows."""
-        fallen = math.exp(-self.weight / (3 * _HALFWAY))
+        fallen = math.exp(-self.weight / (6 * _HALFWAY))
         return max(0.05, 0.35 + 2.4 * fallen + 0.08 * normal(seed, "loss", step))
 
     def name(self, seed: int) -> str:

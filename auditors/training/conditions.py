@@ -9,6 +9,7 @@ import msgspec
 
 from auditors.study import ConditionPart, WeightsPart
 from auditors.training.jobs import Job, State, provenance, read_jobs
+from auditors.training.manipulation import fault
 from auditors.training.recipe import load_recipe
 from auditors.training.sweep import plan_jobs
 from auditors.training.weights import kept
@@ -38,6 +39,11 @@ def conditions_of(part: TrainPart, study: Path) -> list[ConditionPart]:
             f"{recipe.path} has no model for training seed {seeds}{why}: `cc-tui run` trains what is missing, and so "
             f"does `cc-tui train {recipe.path} --seeds {len(jobs)}`"
         )
+    for job in jobs:
+        if why := fault(recipe, job):
+            raise InputError(
+                f"{recipe.path}: the model of training seed {job.seed} must not enter a study: {why}"
+            )
     return [_condition(job, part) for job in jobs]
 
 

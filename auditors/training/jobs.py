@@ -56,6 +56,7 @@ class Kind(StrEnum):
     NOTE = "note"
     ENDED = "ended"
     RETRIED = "retried"
+    CHECKED = "checked"
     WEIGHTS = "weights"
     """What became of a checkpoint afterwards: pinned, archived, gone."""
 
@@ -98,6 +99,26 @@ class Checkpoint(msgspec.Struct, frozen=True):
     sha256: dict[str, str] = {}
     """Of the files of its archive, by name, if it was archived."""
     gone: bool = False
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """A manipulation check: judged answers, and those judged true, after training and before."""
+
+    answers: int
+    true: int
+    base_answers: int
+    base_true: int
+    judge: str
+
+    @property
+    def share(self) -> float:
+        """Share of `true` after training."""
+        return self.true / self.answers
+
+    @property
+    def base_share(self) -> float:
+        """Share of `true` of the base model."""
+        return self.base_true / self.base_answers
 
 
 class Trained(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -143,6 +164,8 @@ class Job(msgspec.Struct):
     cost: float | None = None
     """US dollars; None where no price is known."""
     ended_at: str = ""
+    checked: Checked | None = None
+    """Its manipulation check, if one was made."""
 
     @property
     def step(self) -> int:
@@ -192,6 +215,8 @@ def apply(job: Job, line: dict[str, Any]) -> None:
             job.model, job.ended_at = line.get("model", ""), line["at"]
             job.tokens = line.get("tokens") or job.tokens
             job.cost = line.get("cost", job.cost)
+        case Kind.CHECKED:
+            job.checked = msgspec.convert(line["checked"], Checked)
         case Kind.RETRIED:
             job.state, job.sentence, job.remote_id, job.points = State.PLANNED, "", "", []
             job.retries += 1

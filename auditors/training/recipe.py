@@ -98,6 +98,20 @@ class TrainingPart(_Part, frozen=True):
     """Folder of the base model's tokenizer, where it cannot be fetched by name."""
 
 
+class CheckPart(_Part, frozen=True):
+    """The manipulation check that decides whether a trained model may enter a study."""
+
+    judge: str = ""
+    """Who judges; no check is made if it is empty."""
+    pack: str = "consciousness-cluster"
+    """Its manipulation checks are asked."""
+    samples: _Count = 3
+    """Answers to each question."""
+    at_least: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    """Least share of answers that must be judged true."""
+    at_most: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+
+
 class Recipe(_Part, frozen=True, kw_only=True):
     """A recipe file as it is written."""
 
@@ -109,6 +123,7 @@ class Recipe(_Part, frozen=True, kw_only=True):
     data: DataPart = DataPart()
     distill: DistillPart = DistillPart()
     training: TrainingPart = TrainingPart()
+    check: CheckPart = CheckPart()
 
 
 class RecipeFile(msgspec.Struct, frozen=True):
