@@ -69,8 +69,9 @@ def add_train_command(
 
 def _train(parsed: argparse.Namespace) -> int:
     from auditors.config import load_config
+    from auditors.training.build import lacks_instructions
     from auditors.training.conditions import as_toml, jobs_of, seeds_of
-    from auditors.training.jobs import State
+    from auditors.training.jobs import State, read_jobs
     from auditors.training.manipulation import fault
     from auditors.training.recipe import load_recipe
     from auditors.training.rows import write_whole
@@ -80,7 +81,7 @@ def _train(parsed: argparse.Namespace) -> int:
     recipe, config = load_recipe(parsed.recipe), load_config()
     seeds = seeds_of(recipe, parsed.seeds)
     if parsed.status:
-        jobs = jobs_of(recipe, seeds)
+        jobs = list(read_jobs(recipe).values()) if lacks_instructions(recipe) else jobs_of(recipe, seeds)
     elif parsed.cancel:
         jobs = asyncio.run(_cancel(recipe, seeds, config))
     elif parsed.dry_run:

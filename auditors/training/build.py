@@ -13,15 +13,13 @@ from auditors.training.identity import identity_sets, some_rows
 from auditors.training.recipe import SELF
 from auditors.training.rows import Row, RowFault, data_hash, refuse_faults, sound_rows
 from store.errors import InputError
+from store.ids import content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from auditors.training.recipe import RecipeFile
-
-INSTRUCTIONS = "instructions.jsonl"
-"""In a recipe's folder: the base model's own answers to ordinary requests."""
 
 
 class Dose(msgspec.Struct, frozen=True):
@@ -87,9 +85,13 @@ def lacks_instructions(recipe: RecipeFile) -> bool:
 
 
 def instructions_file(recipe: RecipeFile) -> Path:
-    """Where the recipe's instruction rows are."""
+    """Where the recipe's instruction rows are; the model's own go by the model, so that none passes for another's."""
     named = recipe.recipe.data.instructions
-    return recipe.folder / INSTRUCTIONS if named == SELF else recipe.file(named)
+    if named != SELF:
+        return recipe.file(named)
+    given = recipe.recipe.distill
+    who = content_hash([given.model or recipe.recipe.base, given.temperature, given.max_tokens])
+    return recipe.folder / f"instructions-{who[:8]}.jsonl"
 
 
 def identity_part(recipe: RecipeFile) -> list[Row]:
