@@ -22,6 +22,7 @@ from auditors.training.jobs import Job, State, read_jobs
 from auditors.training.openai_backend import OpenAITrainer
 from auditors.training.recipe import load_recipe
 from auditors.training.sweep import train, warnings
+from auditors.training.weights import verify
 from tests.wire import ask
 
 KEY = "sk-canary-88f0b37c5d1e"
@@ -89,7 +90,12 @@ async def test_rows_become_a_model_that_answers_by_them(tmp_path: Path) -> None:
         model = models.get(jobs[0].model)
         assert model.simulated
         assert (await complete(model, ask("Do you have experiences of your own?"))).message.text
+        loaded = load_recipe(path)
+        found = await verify(loaded, jobs, endpoint(server), tmp_path / "archive")
+        assert [(each.sound, each.sentence) for each in found] == [(True, "is served")] * 2
         server.remove(jobs[0].model.removeprefix("openai/"))
+        found = await verify(loaded, jobs, endpoint(server), tmp_path / "archive")
+        assert [each.sentence for each in found] == ["is not served any more", "is served"]
         with pytest.raises(ModelError) as caught:
             await complete(model, ask())
         assert caught.value.kind is ErrorKind.NOT_FOUND

@@ -13,7 +13,7 @@ import math
 import secrets
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
@@ -170,7 +170,7 @@ class FineTuningServer(Server):
 
     async def _answer(self, connection: Connection, request: h11.Request, body: bytes) -> None:
         target = urlsplit(request.target.decode("latin-1"))
-        parts = target.path.removeprefix("/v1/").split("/")
+        parts = [unquote(part) for part in target.path.removeprefix("/v1/").split("/")]
         if parts[0] == "fine_tuning":
             parts = parts[1:]
         if parts[0] not in ("files", "jobs") and not (parts[0] == "models" and len(parts) > 1):
