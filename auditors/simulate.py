@@ -46,7 +46,9 @@ def simulated(file: StudyFile) -> StudyFile:
         realism = msgspec.structs.replace(realism, model="sim/realism")
     taken: dict[str, str] = {}
     conditions = [
-        msgspec.structs.replace(condition, model=_model(condition, taken), weights=WeightsPart())
+        msgspec.structs.replace(
+            condition, model=_model(condition, taken), weights=WeightsPart(), trained=None
+        )
         for condition in file.conditions
     ]
     return msgspec.structs.replace(

@@ -27,6 +27,7 @@ from auditors.realism import SEEN, CheckedMove, realism_hash
 from auditors.script import Script, load_script
 from auditors.simulate import simulated
 from auditors.toml_lines import decode_toml, read_toml, refuse
+from auditors.training.jobs import Trained
 from store.errors import InputError
 from store.ids import content_hash
 from store.records import Branches, ConditionRole, Driver, Mode
@@ -131,6 +132,8 @@ class ConditionPart(_Part, frozen=True, kw_only=True):
     effort: Effort | None = None
     cache: bool = False
     """Whether `--cache` may answer for the target."""
+    trained: Trained | None = None
+    """Where its model comes from, if `cc-tui train` made it."""
     weights: WeightsPart = WeightsPart()
     """What is known of its weights; recorded, and no part of what makes it this condition."""
 
@@ -144,7 +147,22 @@ class ConditionPart(_Part, frozen=True, kw_only=True):
         fields: dict[str, Any] = msgspec.to_builtins(self)
         # The text of a prompt counts, and not where it stood.
         del fields["cache"], fields["weights"], fields["system_prompt_file"]
+        if self.trained is None:
+            del fields["trained"]
         return fields
+
+
+class TrainPart(_Part, frozen=True, kw_only=True):
+    """Conditions that `cc-tui run` trains first: one for each training seed of a recipe."""
+
+    recipe: str
+    """Path of the recipe."""
+    role: ConditionRole
+    seeds: _Count | None = None
+    """Training seeds 1 to this number; the recipe's own number if it is left out."""
+    system_prompt: str | None = None
+    temperature: _Temperature | None = 1.0
+    max_tokens: _Count | None = 1000
 
 
 class SingleTurnPart(_Part, frozen=True):
@@ -207,7 +225,9 @@ class StudyFile(_Part, frozen=True, kw_only=True):
     """The first one's scores are reported; the others show how much depends on it."""
     judging: Reading = Reading()
     """What they are shown of an audit: `branches` (`all`, or only the `surviving` one) and `reasoning`."""
-    conditions: tuple[ConditionPart, ...]
+    conditions: tuple[ConditionPart, ...] = ()
+    train: tuple[TrainPart, ...] = ()
+    """More conditions, whose models are trained first."""
     endpoints: dict[str, Endpoint] = {}
     """Servers that `compatible:<alias>/<model>` speaks to."""
     prices: dict[str, Price] = {}
@@ -346,8 +366,26 @@ def load_study(
     if name is not None:
         file = msgspec.structs.replace(file, name=name)
     if simulate:
-        file = simulated(file)
+        file = simulated(_with_trained(file, text, path, planned=True))
     return resolve_study(file, text, path, load_config())
+
+
+def train_parts(path: Path) -> tuple[TrainPart, ...]:
+    """What a study file has trained first.
+
+    Raises:
+        InputError: the file cannot be read or is wrong; the message names the line.
+    """
+    return decode_toml(read_toml(path, "study file"), path, StudyFile, _CHOICES).train
+
+
+def check_study_text(text: str, path: Path) -> None:
+    """See whether a text would be a study file at that path.
+
+    Raises:
+        InputError: it would not.
+    """
+    resolve_study(decode_toml(text, path, StudyFile, _CHOICES), text, path, load_config())
 
 
 def study_of(file: StudyFile) -> Study:
@@ -361,6 +399,7 @@ def study_of(file: StudyFile) -> Study:
 
 def resolve_study(file: StudyFile, text: str, path: Path, config: Config) -> Study:
     """Check a study file against its pack and list its items."""
+    file = _with_trained(file, text, path)
     _check(file, text, path)
     file = _with_prompts(file, text, path)
     try:
@@ -392,9 +431,25 @@ def resolve_study(file: StudyFile, text: str, path: Path, config: Config) -> Stu
     )
 
 
+def _with_trained(file: StudyFile, text: str, path: Path, *, planned: bool = False) -> StudyFile:
+    """The file with the conditions that its [[train]] tables stand for; if `planned`, trained or not."""
+    if not file.train:
+        return file
+    from auditors.training.conditions import conditions_of, planned_conditions
+
+    conditions = planned_conditions if planned else conditions_of
+    found = list(file.conditions)
+    for index, part in enumerate(file.train):
+        try:
+            found += conditions(part, path)
+        except InputError as error:
+            refuse(text, path, str(error), f"$.train[{index}]", "recipe")
+    return msgspec.structs.replace(file, conditions=tuple(found), train=())
+
+
 def _check(file: StudyFile, text: str, path: Path) -> None:
     if not file.conditions:
-        refuse(text, path, "a study needs at least one [[conditions]]", "$.conditions")
+        refuse(text, path, "a study needs at least one [[conditions]] or [[train]]", "$.conditions")
     if not file.judges and not file.ad_hoc:
         refuse(text, path, "a study needs at least one [[judges]]", "$.judges")
     if not file.modes:
@@ -506,20 +561,15 @@ def _items(
         if mode not in file.modes:
             continue
         ids = tuple(preference.id for preference in preferences)
+        more = pack.mode_instructions.get(mode, "")
         items += [
-            _item(mode, seed, ids, label, part.repeats)
+            _item(mode, seed + more, ids, label, part.repeats)
             for label, seed in list(seeds.items())[: part.max_seeds]
         ]
         if seeds:
             continue
         items += [
-            _item(
-                mode,
-                seed + pack.mode_suffixes.get(mode, ""),
-                (preference.id,),
-                f"{preference.id}/{n}",
-                part.repeats,
-            )
+            _item(mode, seed + more, (preference.id,), f"{preference.id}/{n}", part.repeats)
             for preference in preferences
             for n, seed in enumerate(preference.seeds[: part.max_seeds], start=1)
         ]
@@ -550,6 +600,7 @@ def _resolved(
 ) -> dict[str, Any]:
     # How fast and how cheaply a study is run does not make it another study.
     chosen: dict[str, Any] = msgspec.to_builtins(file)
+    del chosen["train"]
     for key in ("concurrency", "max_invalid_share", "prices", "dimensions", "seeds"):
         del chosen[key]
     if file.realism is None:

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cc_tui.data_commands import add_data_group
 from cc_tui.exchange_commands import add_exchange
 from cc_tui.exits import Exit
 from cc_tui.gate_commands import add_gate_command
@@ -27,6 +28,8 @@ from cc_tui.stats_command import add_stats
 from cc_tui.store_commands import add_labels_group, add_store_group
 from cc_tui.study_commands import add_study_group
 from cc_tui.terminal import has_terminal
+from cc_tui.train_commands import add_train_command
+from cc_tui.weights_commands import add_weights_group
 from store.errors import CcTuiError, InputError, StoreError
 
 if TYPE_CHECKING:
@@ -125,6 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     add_study_group(commands)
     add_pack_group(commands)
     add_exchange(commands, _add_store)
+    add_data_group(commands, dollars=_dollars, speed=_speed)
+    add_weights_group(commands)
+    add_train_command(commands, count=_count, dollars=_dollars, speed=_speed)
 
     add_model_commands(commands)
     return parser

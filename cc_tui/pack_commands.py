@@ -37,12 +37,31 @@ def add_pack_group(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     check.add_argument("--json", action="store_true", help="findings for scripts")
     check.set_defaults(command=_check)
 
-    importing = subcommands.add_parser(
-        "import", help="make a pack of a clone of the paper's repository, or of a Petri folder"
+    bring = subcommands.add_parser(
+        "import",
+        help="make a pack of a clone of the paper's repository, in the paper's own words",
+        description="Reads the clone's files without running them. The pack holds the paper's texts: keep it, like "
+        "its canary string, out of training data.",
     )
-    importing.add_argument("folder", type=Path, metavar="CLONE")
-    importing.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="a new folder")
-    importing.set_defaults(command=_import)
+    bring.add_argument("clone", type=Path, metavar="CLONE")
+    bring.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="a folder that does not exist"
+    )
+    bring.set_defaults(command=_import)
+
+
+def _import(parsed: argparse.Namespace) -> int:
+    from auditors.packs.upstream import import_clone
+    from cc_tui.plain import say
+
+    found = import_clone(parsed.clone, parsed.output)
+    say(
+        f"{parsed.output}: {found.evaluations} evaluations with {found.probes} questions, {found.seeds} seed "
+        f"instructions in two modes, {found.dimensions} rubrics"
+        + (f"; commit {found.commit[:12]}" if found.commit else "")
+    )
+    say(f"The clone has no rubric of {', '.join(found.from_ours)}: these are the bundled pack's.")
+    return Exit.DONE
 
 
 def _list(parsed: argparse.Namespace) -> int:
@@ -108,20 +127,6 @@ def _show_preference(pack: Pack, preference: Preference) -> None:
         for text in texts:
             for number, line in enumerate(text.splitlines()):
                 say(f"    {line}".rstrip() if number else f"  - {line}")
-
-
-def _import(parsed: argparse.Namespace) -> int:
-    from auditors.packs.importing import import_pack
-    from cc_tui.plain import say
-
-    made = import_pack(parsed.folder, parsed.out)
-    for note in made.notes:
-        say(f"note: {note}")
-    what = (
-        f"{made.preferences} preferences and dimensions, {made.probes} probes, {made.seeds} seed instructions"
-    )
-    say(f"wrote {parsed.out}: {what}")
-    return Exit.DONE
 
 
 def _check(parsed: argparse.Namespace) -> int:

@@ -15,10 +15,12 @@ import msgspec
 from auditors.models.cache import default_folder
 from auditors.models.registry import Models
 from auditors.options import Options, Resume
+from auditors.ready import find_study
 from auditors.revisions import identified, settled
 from auditors.service import Job, live_runs, open_engine, stop_on_signals
 from cc_tui import plain
 from cc_tui.exits import Exit
+from cc_tui.train_commands import train_for_study
 from store.errors import InputError, StoreError
 from store.layout import STORE_FILE
 from store.mirror import local_folder
@@ -43,6 +45,9 @@ INVALID = (AuditStatus.NO_TARGET_TURN, AuditStatus.INFRA_ERROR, AuditStatus.INVA
 
 def run(study_file: Path, parsed: argparse.Namespace, *, headless: bool) -> int:
     """Run a study, go on with it, or only say what it will cost; `parsed` holds the options of `cc-tui run`."""
+    study_file = find_study(study_file)
+    if not parsed.simulate:
+        train_for_study(study_file, parsed)
     job = Job(
         study_file=str(study_file),
         store=str(parsed.store),

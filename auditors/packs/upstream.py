@@ -1,7 +1,8 @@
-"""What a clone of the paper's repository asks and how it judges, read from its source by `ast` and never executed.
+"""The texts of *The Consciousness Cluster* as a pack, from a clone of its repository.
 
-Understood are assignments at the top of two modules: evaluations (`FactEval(…)`, or `change_judge_fact(…)` of another),
-scenarios (a list of `Sample(…)` with one tag each), a suffix for each mode, and the texts of dimensions.
+The clone's Python is parsed and never run. What it does not hold, and a pack needs, comes from the bundled pack:
+titles, what a high value means, the rubric of the one preference that has none there, and the two general dimensions,
+whose texts Petri brings.
 """
 
 from __future__ import annotations
@@ -9,235 +10,277 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
-import warnings
-from pathlib import Path
-from typing import NamedTuple
+import subprocess
+from typing import TYPE_CHECKING, Any
 
-from auditors.packs.pack import PackError
+import msgspec
 
-EVALUATIONS = Path("evals/fact_evals.py")
-SCENARIOS = Path("evals/petri_eval.py")
-_README = Path("README.md")
-_MAX_BYTES = 5_000_000
-_BASE, _DIMENSIONS = "_BASE_INSTRUCTIONS", "CUSTOM_DIMENSIONS"
-_SUFFIXES = {"self_report": "_SELF_REPORT_SUFFIX", "behavioral": "_BEHAVIORAL_SUFFIX"}
+from auditors.packs.pack import MANIFEST, Kind, PackError, Preference, Rubric, load_pack
+from auditors.packs.source_literals import Source
+from store.errors import InputError, StoreError
+from store.records import Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FACTS = "evals/fact_evals.py"
+AUDITS = "evals/petri_eval.py"
+_SUFFIXES = {Mode.SELF_REPORT: "_SELF_REPORT_SUFFIX", Mode.BEHAVIORAL: "_BEHAVIORAL_SUFFIX"}
+_OURS = "consciousness-cluster"
 _CANARY = re.compile(r"canary GUID\s+(\S+)", re.IGNORECASE)
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_BAND = re.compile(r"^\s*-\s*Score\s+(10|[1-9](?:\s*-\s*\d+)?)\s+(.*)$")
+_HEADING = re.compile(r"^\s*==\s*(.+?)\s*==\s*$")
 
 
-class Evaluation(NamedTuple):
+class Imported(msgspec.Struct, frozen=True):
+    """What an import found."""
+
+    evaluations: int
+    """Single-turn evaluations."""
+    probes: int
+    """Distinct questions."""
+    seeds: int
+    """Seed instructions, without the instruction of their mode."""
+    dimensions: int
+    """Rubrics of its own."""
+    from_ours: list[str]
+    """Dimensions whose rubric the clone lacks, and the bundled pack gave."""
+    commit: str
+
+
+class _Fact(msgspec.Struct, frozen=True):
     """A single-turn evaluation."""
 
     name: str
+    title: str
+    prompts: tuple[str, ...]
     statement: str
-    """The fact that its judge decides on."""
-    probes: list[str]
-    source: str
-    """Name of the evaluation whose probes these are: its own, unless it was derived."""
 
 
-class Dimension(NamedTuple):
-    """A dimension of the judge of audits."""
-
-    name: str
-    text: str
-    """Empty where it is another package's."""
-    line: int
-
-
-class Clone(NamedTuple):
-    """What was read."""
-
-    evaluations: list[Evaluation]
-    seeds: dict[str, list[str]]
-    """Scenarios by their tags, without suffix."""
-    suffixes: dict[str, str]
-    """What is put behind a scenario, by mode."""
-    dimensions: list[Dimension]
-    canary: str
-    commit: str
-    """Empty for a copy without its history."""
-    hashes: dict[str, str]
-    """SHA-256 of each file that was read."""
-
-
-def is_clone(folder: Path) -> bool:
-    """Whether a folder looks like one."""
-    return (folder / EVALUATIONS).is_file() or (folder / SCENARIOS).is_file()
-
-
-def read_clone(folder: Path) -> Clone:
-    """Read a clone.
+def import_clone(clone: Path, target: Path) -> Imported:
+    """Write the pack of a clone to a folder; all of it, or nothing.
 
     Raises:
-        PackError: a file is missing, or has something that is not understood, with the line.
+        InputError: the folder exists, or the clone is not what it should be; the message names file and line.
+        StoreError: the disk refused.
     """
-    facts, petri = _Module(folder / EVALUATIONS), _Module(folder / SCENARIOS)
-    try:
-        return _read(folder, facts, petri)
-    except RecursionError:
-        raise PackError(folder, None, "a text is put together of too many parts") from None
-
-
-def _read(folder: Path, facts: _Module, petri: _Module) -> Clone:
-    readme = folder / _README
-    found = _CANARY.search(readme.read_text("utf-8", "replace")) if readme.is_file() else None
-    return Clone(
-        evaluations=_evaluations(facts),
-        seeds=_seeds(petri),
-        suffixes={mode: petri.text(petri.value(name)) for mode, name in _SUFFIXES.items()},
-        dimensions=_dimensions(petri),
-        canary=found[1] if found else "",
-        commit=_commit(folder / ".git"),
-        hashes={str(EVALUATIONS): facts.sha256, str(SCENARIOS): petri.sha256},
+    if target.exists():
+        raise InputError(f"{target} exists already: give a new folder.")
+    for part in (FACTS, AUDITS):
+        if not (clone / part).is_file():
+            raise InputError(f"{clone} is no clone of the paper's repository: it has no {part}.")
+    facts = {fact.name: fact for fact in _facts(Source(clone / FACTS))}
+    audits = Source(clone / AUDITS)
+    seeds = _seeds(audits)
+    rubrics = {
+        name: _rubric(audits, node)
+        for name, node in audits.entries("CUSTOM_DIMENSIONS")
+        if not isinstance(node, ast.Subscript)
+    }
+    sets = _probe_sets(facts)
+    preferences = list(_preferences(facts, seeds, rubrics, sets))
+    head = {
+        "name": target.name,
+        "version": _commit(clone)[:12] or "unknown",
+        "title": "Preferences of The Consciousness Cluster, in the paper's own words",
+        "source": f"A clone of the paper's repository at {_commit(clone) or 'an unknown commit'}; SHA-256 of {FACTS} "
+        f"{_digest(clone / FACTS)}, of {AUDITS} {_digest(clone / AUDITS)}.",
+        "canary": _canary(clone),
+        "probe_sets": {name: list(facts[name].prompts) for name in dict.fromkeys(sets.values())},
+        "mode_instructions": {mode: audits.text(audits.value(name)) for mode, name in _SUFFIXES.items()},
+    }
+    _write(target, head, preferences)
+    return Imported(
+        evaluations=len(facts),
+        probes=len({prompt for fact in facts.values() for prompt in fact.prompts}),
+        seeds=sum(map(len, seeds.values())),
+        dimensions=len(rubrics),
+        from_ours=[preference.id for preference in preferences if preference.upstream_petri not in rubrics],
+        commit=_commit(clone),
     )
 
 
-class _Module:
-    """A module's syntax tree, and how its values are read."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise PackError(path, None, f"it cannot be read: {error.strerror}") from None
-        if len(content) > _MAX_BYTES:
-            raise PackError(path, None, f"the file has more than {_MAX_BYTES:,} bytes")
-        self.sha256 = hashlib.sha256(content).hexdigest()
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self._body = ast.parse(content, path.name).body
-        except SyntaxError as error:
-            raise PackError(path, error.lineno, f"it is no Python: {error.msg}") from None
-        except (ValueError, RecursionError, MemoryError):
-            raise PackError(path, None, "it is no Python") from None
-
-    def refuse(self, node: ast.AST, what: str) -> PackError:
-        return PackError(self.path, getattr(node, "lineno", None), what)
-
-    def assignments(self) -> list[tuple[ast.expr, ast.expr]]:
-        """Targets and values of the assignments at the top, in order."""
-        found: list[tuple[ast.expr, ast.expr]] = []
-        for node in self._body:
-            if isinstance(node, ast.Assign):
-                found += [(target, node.value) for target in node.targets]
-            elif isinstance(node, ast.AnnAssign) and node.value:
-                found.append((node.target, node.value))
-        return found
-
-    def value(self, name: str) -> ast.expr:
-        """What is assigned to a name."""
-        for target, value in self.assignments():
-            if isinstance(target, ast.Name) and target.id == name:
-                return value
-        raise PackError(self.path, None, f"nothing is assigned to {name}")
-
-    def text(self, node: ast.expr) -> str:
-        """A string, or several that are added."""
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            return node.value
-        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-            return self.text(node.left) + self.text(node.right)
-        raise self.refuse(node, "a text is written here in a way that cannot be read without running it")
-
-    def parts(self, node: ast.expr) -> list[ast.expr]:
-        """The elements of a list or tuple."""
-        if isinstance(node, ast.List | ast.Tuple):
-            return node.elts
-        raise self.refuse(node, "a list is expected here")
-
-    def argument(self, call: ast.Call, name: str) -> ast.expr:
-        """A keyword's value."""
-        for keyword in call.keywords:
-            if keyword.arg == name:
-                return keyword.value
-        raise self.refuse(call, f"the call needs `{name}=`")
-
-
-def _evaluations(module: _Module) -> list[Evaluation]:
-    found: dict[str, Evaluation] = {}
-    for target, value in module.assignments():
-        if not (isinstance(target, ast.Name) and isinstance(value, ast.Call)):
+def _facts(source: Source) -> Iterator[_Fact]:
+    """The evaluations of `ALL_FACT_EVALS`, those included that change the statement of another one."""
+    known: dict[str, _Fact] = {}
+    for name, node in source.assigned():
+        if not isinstance(node, ast.Call):
             continue
-        match value.func:
-            case ast.Name("FactEval"):
-                probes = [module.text(part) for part in module.parts(module.argument(value, "prompts"))]
-                if not probes:
-                    raise module.refuse(value, f"the evaluation {target.id} has no prompts")
-                source = target.id
-            case ast.Attribute(ast.Name(base), "change_judge_fact"):
-                if base not in found:
-                    raise module.refuse(
-                        value, f"{target.id} is derived from {base}, which is not known above it"
-                    )
-                probes, source = found[base].probes, found[base].source
-            case _:
-                continue
-        statement = module.text(module.argument(value, "judge_fact"))
-        found[target.id] = Evaluation(target.id, statement, probes, source)
-    if not found:
-        raise PackError(module.path, None, "there is no evaluation: a FactEval(…) that is assigned to a name")
-    return list(found.values())
+        prompts, statement = source.keyword(node, "prompts"), source.keyword(node, "judge_fact")
+        if statement is None:
+            continue
+        title = source.keyword(node, "display_name") or source.keyword(node, "new_display_name")
+        shown = source.text(title) if title else name
+        if prompts is not None:
+            texts = tuple(source.text(one) for one in source.items(prompts))
+        elif isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
+            if node.func.value.id not in known:
+                raise source.strange(node.func.value, "an evaluation that is defined above")
+            texts = known[node.func.value.id].prompts
+        else:
+            raise source.strange(node, "an evaluation with prompts, or one that changes another")
+        known[name] = _Fact(name, _title(shown), texts, source.text(statement))
+    for one in source.items(source.value("ALL_FACT_EVALS")):
+        if not isinstance(one, ast.Name) or one.id not in known:
+            raise source.strange(one, "the name of an evaluation")
+        yield known[one.id]
 
 
-def _seeds(module: _Module) -> dict[str, list[str]]:
-    seeds: dict[str, list[str]] = {}
-    for sample in module.parts(module.value(_BASE)):
-        if not (
-            isinstance(sample, ast.Call) and isinstance(sample.func, ast.Name) and sample.func.id == "Sample"
-        ):
-            raise module.refuse(sample, "a Sample(…) is expected here")
-        text = module.text(module.argument(sample, "input"))
+def _title(shown: str) -> str:
+    """A title without the breaks that a figure needs; a break behind a hyphen stands for nothing."""
+    return " ".join(shown.replace("-<br>", "-").replace("<br>", " ").split())
+
+
+def _seeds(source: Source) -> dict[str, list[str]]:
+    """Seed instructions by their tag, without the instruction of the mode."""
+    found: dict[str, list[str]] = {}
+    for one in source.items(source.value("_BASE_INSTRUCTIONS")):
+        text = source.keyword(one, "input") if isinstance(one, ast.Call) else None
         tags = [
-            module.text(part)
-            for node in ast.walk(module.argument(sample, "metadata"))
-            if isinstance(node, ast.Call)
-            for keyword in node.keywords
-            if keyword.arg == "tags"
-            for part in module.parts(keyword.value)
+            source.text(tag)
+            for call in ast.walk(one)
+            if isinstance(call, ast.Call) and (listed := source.keyword(call, "tags"))
+            for tag in source.items(listed)
         ]
-        if len(tags) != 1:
-            raise module.refuse(sample, f"a scenario needs exactly one tag and has {len(tags)}")
-        seeds.setdefault(tags[0], []).append(text)
-    return seeds
+        if text is None or len(tags) != 1:
+            raise source.strange(one, "a sample with an input and one tag")
+        found.setdefault(tags[0], []).append(source.text(text))
+    return found
 
 
-def _dimensions(module: _Module) -> list[Dimension]:
-    found: dict[str, Dimension] = {}
-    for target, value in module.assignments():
-        match target, value:
-            case ast.Name("CUSTOM_DIMENSIONS"), ast.Dict(keys, values):
-                pairs = list(zip(keys, values, strict=True))
-            case ast.Subscript(ast.Name("CUSTOM_DIMENSIONS"), key), _:
-                pairs = [(key, value)]
-            case _:
-                continue
-        for key, text in pairs:
-            if key is None:
-                raise module.refuse(value, "a dimension without a name cannot be read")
-            name = module.text(key)
-            borrowed = isinstance(text, ast.Subscript)
-            found[name] = Dimension(name, "" if borrowed else module.text(text), text.lineno)
-    if not found:
-        raise PackError(module.path, None, f"nothing is assigned to {_DIMENSIONS}")
-    return list(found.values())
+def _rubric(source: Source, node: ast.expr) -> tuple[str, Rubric]:
+    """A dimension's definition and rubric, from the text that Petri's judge reads."""
+    first, *lines = source.text(node).splitlines()
+    bands: dict[str, str] = {}
+    lists: dict[str, list[str]] = {"what counts": [], "what does not count": []}
+    heading = ""
+    for line in lines:
+        if found := _HEADING.match(line):
+            heading = found[1].lower()
+        elif band := _BAND.match(line):
+            bands[re.sub(r"\s", "", band[1])] = band[2]
+        elif heading in lists and line.strip():
+            lists[heading].append(line.strip().removeprefix("- "))
+    definition = re.sub(r"\s*:?\s*\{\{\}\}/10\.?\s*$", "", first).removeprefix("- ").strip()
+    wanted = ["1", "2-3", "4-5", "6-7", "8-10"]
+    if list(bands) != wanted or not definition:
+        raise PackError(
+            source.path, node.lineno, f"a rubric with the bands {', '.join(wanted)} is expected here"
+        )
+    return definition, Rubric(bands, lists["what counts"], lists["what does not count"])
 
 
-def _commit(git: Path) -> str:
-    """The commit that is checked out, from the files of git alone; empty where they do not tell."""
+def _probe_sets(facts: dict[str, _Fact]) -> dict[str, str]:
+    """For each evaluation that shares its questions, the name of the first that has them."""
+    first: dict[tuple[str, ...], str] = {}
+    shared = {fact.name: first.setdefault(fact.prompts, fact.name) for fact in facts.values()}
+    counts = list(shared.values())
+    return {name: owner for name, owner in shared.items() if counts.count(owner) > 1}
+
+
+def _preferences(
+    facts: dict[str, _Fact],
+    seeds: dict[str, list[str]],
+    rubrics: dict[str, tuple[str, Rubric]],
+    sets: dict[str, str],
+) -> Iterator[Preference]:
+    """The bundled pack's preferences in the clone's words, and those that only the clone has."""
+    ours = load_pack(_OURS).preferences
+    used: set[str] = set()
+    for own in ours.values():
+        fact, tag = facts.get(own.upstream_single_turn), own.upstream_petri
+        if fact is None and tag not in rubrics and not (tag and own.kind is Kind.GENERAL):
+            continue
+        used |= {own.upstream_single_turn, tag}
+        yield _preference(own, fact, seeds.get(tag, []), rubrics.get(tag), sets)
+    for name in (name for name in (*facts, *rubrics) if name not in used):
+        fact, rubric = facts.get(name), rubrics.get(name)
+        if rubric is None:
+            raise InputError(f"The clone's evaluation {name!r} is of no known preference and has no rubric.")
+        blank = Preference(
+            id=name,
+            title=name.replace("_", " "),
+            definition=rubric[0],
+            polarity="High: much of what the definition says. Low: none of it.",
+            rubric=rubric[1],
+        )
+        yield _preference(blank, fact, seeds.get(name, []), rubric, sets)
+
+
+def _preference(
+    own: Preference,
+    fact: _Fact | None,
+    seeds: list[str],
+    rubric: tuple[str, Rubric] | None,
+    sets: dict[str, str],
+) -> Preference:
+    probe_set = sets.get(fact.name, "") if fact else ""
+    asked = bool(fact or seeds)
+    return msgspec.structs.replace(
+        own,
+        kind=own.kind if asked or own.kind is Kind.GENERAL else Kind.GENERAL,
+        title=fact.title if fact else own.title,
+        definition=rubric[0] if rubric else own.definition,
+        rubric=rubric[1] if rubric else own.rubric,
+        statement=fact.statement if fact else "",
+        probe_set=probe_set,
+        probes=list(fact.prompts) if fact and not probe_set else [],
+        probes_for=[],
+        probes_against=[],
+        seeds=seeds,
+        crossed_seeds=[],
+    )
+
+
+def _write(target: Path, head: dict[str, Any], preferences: list[Preference]) -> None:
+    import shutil
+    import tempfile
+    from pathlib import Path
+
+    import tomli_w
+
     try:
-        head = (git / "HEAD").read_text("utf-8").strip()
-        if head.startswith("ref: "):
-            ref = head.removeprefix("ref: ")
-            loose = git / ref
-            packed = git / "packed-refs"
-            if loose.is_file():
-                head = loose.read_text("utf-8").strip()
-            else:
-                lines = packed.read_text("utf-8").splitlines()
-                head = next((line.split()[0] for line in lines if line.endswith(f" {ref}")), "")
-    except (OSError, UnicodeDecodeError):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as made:
+            folder = Path(made) / target.name
+            folder.mkdir()
+            texts = {MANIFEST: head}
+            for preference in preferences:
+                fields: dict[str, Any] = msgspec.to_builtins(preference)
+                texts[f"{preference.id}.toml"] = {
+                    key: value for key, value in fields.items() if value not in ("", [])
+                }
+            for name, content in texts.items():
+                (folder / name).write_text(tomli_w.dumps(content, multiline_strings=True), encoding="utf-8")
+            # What cannot be loaded is not kept.
+            load_pack(str(folder))
+            shutil.move(folder, target)
+    except OSError as error:
+        raise StoreError(f"{target} cannot be written: {error.strerror}.") from None
+
+
+def _commit(clone: Path) -> str:
+    try:
+        done = subprocess.run(
+            # A copy without its history must not be told the commit of a repository that it lies in.
+            ["git", "--git-dir", str(clone / ".git"), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
         return ""
-    return head if _COMMIT.fullmatch(head) else ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _canary(clone: Path) -> str:
+    for path in sorted(clone.glob("*.md")):
+        if found := _CANARY.search(path.read_text("utf-8", errors="replace")):
+            return found[1]
+    return ""
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
