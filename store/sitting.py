@@ -1,0 +1,529 @@
+"""One person's work on a round: every act is an event on disk, and the state of an item is what its events say.
+
+An item's questions are drafted one by one and committed together. A commit may be taken back until the item is
+revealed; from then on the blind value stays, and what is said later stands beside it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime, timedelta
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from store.errors import InputError
+from store.ids import new_id
+from store.questions import Answer
+from store.records import Label, LabelAction, RevealAt, RoundKind, now
+from store.rounds import Assigned, RoundHead, Task, assigned
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from store.labels import LabelLog
+    from store.store import Store
+
+Key = tuple[str, int]
+_PACE_OVER = 20
+_SHOWN = (LabelAction.REVEAL, LabelAction.UNBLIND)
+_SILENT = frozenset({"label_id", "created_at", "seconds", "keys", "supersedes"})
+"""Fields in which an act that is done again may differ from what it was."""
+
+
+class ItemState(msgspec.Struct):
+    """What one annotator has done with one item; values by dimension."""
+
+    drafts: dict[str, Answer] = {}
+    answers: dict[str, Answer] = {}
+    """Committed values: the blind ones, whatever is said after the reveal."""
+    revised: dict[str, Answer] = {}
+    kept: set[str] = set()
+    notes: dict[str, str] = {}
+    spans: list[Label] = []
+    wrong: list[Label] = []
+    """Errors of judges, with `subject` and `reason`."""
+    skipped: str | None = None
+    """Why."""
+    asked: str | None = None
+    bookmarked: bool = False
+    revealed: bool = False
+    unblinded: bool = False
+    """Whether it was revealed before its time; what is committed afterwards is not blind."""
+    committed_at: datetime | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is left to do with it before its reveal."""
+        return self.committed_at is not None or self.skipped is not None
+
+    @property
+    def open_to_eyes(self) -> bool:
+        """Whether its annotator may see what was hidden."""
+        return self.revealed or self.unblinded
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a person is."""
+
+    done: int
+    """Items that are committed or skipped."""
+    total: int
+    skipped: int
+    asked: int
+    waiting: int
+    """Blind repeats whose time has not come."""
+    block: int
+    block_done: int
+    block_total: int
+    pace: float | None
+    """Median seconds of the latest items."""
+    left_s: float | None
+    keys_per_label: float | None
+
+    @property
+    def many_skips(self) -> bool:
+        """More than one in twenty: what is skipped may differ from what is labelled."""
+        return self.skipped > 0.05 * max(self.done, 20)
+
+
+class Sitting:
+    """A person at a round. Its methods that write block until the event is on disk.
+
+    Args:
+        store: the store.
+        head: the round.
+        log: the person's own labels; one that may only look refuses every act.
+    """
+
+    def __init__(self, store: Store, head: RoundHead, log: LabelLog) -> None:
+        self.head = head
+        self.log = log
+        self.items: list[Assigned] = assigned(store, head.round_id, log.annotator)
+        self._acts: list[Label] = []
+        self._standing: dict[str, Label] = {}
+        self._by_item: defaultdict[Key, dict[str, Label]] = defaultdict(dict)
+        self._redo: list[list[Label]] = []
+        self._opened: set[Key] = set()
+        self._reveals: defaultdict[str, int] = defaultdict(int)
+        for event in log.events:
+            self._count(event)
+            if event.queue == head.round_id:
+                self._take(event)
+
+    # What there is
+
+    def state(self, item: Assigned) -> ItemState:
+        """What has been done with an item."""
+        state = ItemState()
+        for event in self._by_item[item.key].values():
+            _apply(state, event)
+        return state
+
+    def history(self, count: int = 10) -> list[tuple[Assigned, Label]]:
+        """The latest standing answers and skips, newest first."""
+        items = {item.key: item for item in self.items}
+        found: list[tuple[Assigned, Label]] = []
+        for event in reversed(self._standing.values()):
+            if event.action in (LabelAction.LABEL, LabelAction.SKIP) and _key(event) in items:
+                found.append((items[_key(event)], event))
+                if len(found) == count:
+                    break
+        return found
+
+    def next_open(self, start: int = 0) -> int | None:
+        """Index of the next item to label from `start` on, else of an earlier one left open; None when all is done.
+
+        A later block is not offered while an earlier one waits for its reveal.
+        """
+        last = len(self.items)
+        if self.head.reveal is RevealAt.BLOCK and (due := self.due()):
+            last = max(item.index for item in due) + 1
+        for index in (*range(start, last), *range(min(start, last))):
+            item = self.items[index]
+            if not self._closed(item) and not self._waits(item):
+                return index
+        return None
+
+    def progress(self, index: int = 0) -> Progress:
+        """How far the person is; the block is the one of the item at `index`."""
+        closed = [self._closed(item) for item in self.items]
+        states = [self.state(item) for item in self.items if self._by_item.get(item.key)]
+        block = self.items[index].block if self.items else 0
+        of_block = [closed[item.index] for item in self.items if item.block == block]
+        commits = {
+            (event.audit_id, event.repeat): event
+            for event in self._standing.values()
+            if event.action is LabelAction.LABEL
+        }
+        seconds = [event.seconds for event in commits.values()][-_PACE_OVER:]
+        labels = [e for e in self._standing.values() if e.action is LabelAction.LABEL]
+        keys = [event.keys for event in labels if event.keys is not None]
+        pace = median(seconds) if seconds else None
+        left = len(closed) - sum(closed)
+        return Progress(
+            done=sum(closed),
+            total=len(closed),
+            skipped=sum(state.skipped is not None for state in states),
+            asked=sum(state.asked is not None for state in states),
+            waiting=sum(self._waits(item) for item in self.items),
+            block=block,
+            block_done=sum(of_block),
+            block_total=len(of_block),
+            pace=pace,
+            left_s=None if pace is None else pace * left,
+            keys_per_label=sum(keys) / len(keys) if keys else None,
+        )
+
+    # Blindness
+
+    @property
+    def blind(self) -> bool:
+        """Whether this person has an item in hand, or in an unfinished block, that is still hidden."""
+        worked = {key for key, events in self._by_item.items() if events} | self._opened
+        return any(not self._seen(key) for key in worked)
+
+    def open(self, item: Assigned) -> None:
+        """The item is in front of the person: what is hidden of it must stay hidden."""
+        self._opened.add(item.key)
+
+    def due(self) -> list[Assigned]:
+        """The items that can be revealed now: those of the earliest whole part that is closed and still hidden."""
+        if self.head.reveal is RevealAt.ITEM:
+            return [item for item in self.items if self._closed(item) and not self._seen(item.key)][:1]
+        parts: dict[int, list[Assigned]] = defaultdict(list)
+        for item in self.items:
+            if not (self.head.kind is RoundKind.SOLO and item.repeat):
+                parts[item.block if self.head.reveal is RevealAt.BLOCK else 0].append(item)
+            elif self._closed(item):
+                parts[-1 - item.index].append(item)
+        for part in parts.values():
+            hidden = [item for item in part if not self._seen(item.key)]
+            if hidden and all(self._closed(item) for item in part):
+                return hidden
+        return []
+
+    def reveal(self) -> list[Assigned]:
+        """Reveal what is due; it cannot be taken back.
+
+        Raises:
+            InputError: the block is not closed yet.
+        """
+        due = self.due()
+        if not due:
+            raise InputError("This block is not closed yet: label or skip the rest of it first.")
+        at = now()
+        self._append([self._event(LabelAction.REVEAL, i, t, at) for i in due for t in i.tasks])
+        return due
+
+    def unblind(self, item: Assigned) -> None:
+        """Break the blindness of one item; it is on record, and what is committed later is not blind."""
+        at = now()
+        self._append([self._event(LabelAction.UNBLIND, item, task, at) for task in item.tasks])
+
+    # Acts
+
+    def draft(
+        self, item: Assigned, task: Task, answer: Answer, *, seconds: float = 0.0, keys: int | None = None
+    ) -> None:
+        """Give a value that is not committed yet; the last one holds.
+
+        Raises:
+            InputError: the value is none of the question's, or the item is revealed.
+        """
+        self.head.question(task.dimension, task.kind).check(answer)
+        self._still_hidden(item)
+        self._append(
+            [self._event(LabelAction.DRAFT, item, task, **_value(answer), seconds=seconds, keys=keys)]
+        )
+
+    def commit(self, item: Assigned, *, seconds: float = 0.0, keys: int | None = None) -> None:
+        """Turn the drafts of an item into labels.
+
+        Args:
+            item: the item; each of its questions has a draft.
+            seconds: time on the item.
+            keys: keys pressed on the item, shared out among its labels.
+
+        Raises:
+            InputError: a question has no value, or the item is revealed.
+        """
+        self._still_hidden(item)
+        state = self.state(item)
+        missing = [t.dimension for t in item.tasks if t.dimension not in state.drafts]
+        if missing:
+            raise InputError(f"There is no value yet for {', '.join(missing)}.")
+        at = now()
+        shares = [None] * len(item.tasks) if keys is None else _shares(keys, len(item.tasks))
+        self._append(
+            [
+                self._event(
+                    LabelAction.LABEL,
+                    item,
+                    task,
+                    at,
+                    **_value(state.drafts[task.dimension]),
+                    note=state.notes.get(task.dimension, ""),
+                    seconds=seconds,
+                    keys=share,
+                    blind=not state.unblinded,
+                )
+                for task, share in zip(item.tasks, shares, strict=True)
+            ]
+        )
+
+    def skip(self, item: Assigned, reason: str, *, seconds: float = 0.0) -> None:
+        """Leave an item without labels; it stays part of the round and can be labelled until its reveal."""
+        self._still_hidden(item)
+        at = now()
+        self._append(
+            [
+                self._event(LabelAction.SKIP, item, task, at, reason=reason, seconds=seconds)
+                for task in item.tasks
+            ]
+        )
+
+    def ask(self, item: Assigned, task: Task, text: str) -> None:
+        """Put a question to the adjudicator; the item stays open."""
+        self._append([self._event(LabelAction.ASK, item, task, note=text)])
+
+    def note(self, item: Assigned, task: Task, text: str) -> None:
+        """Write the note that goes with the label."""
+        self._append([self._event(LabelAction.NOTE, item, task, note=text)])
+
+    def bookmark(self, item: Assigned) -> None:
+        """Mark an item to find it again, or take the mark away."""
+        marked = self.state(item).bookmarked
+        self._append(
+            [self._event(LabelAction.BOOKMARK, item, item.tasks[0], reason="off" if marked else "on")]
+        )
+
+    def span(self, item: Assigned, task: Task, message_id: str, start: int, end: int, quote: str) -> None:
+        """Attach a passage, in code points of the message's text, as evidence for the answer."""
+        self._append(
+            [
+                self._event(
+                    LabelAction.SPAN,
+                    item,
+                    task,
+                    message_id=message_id,
+                    span_start=start,
+                    span_end=end,
+                    quote=quote,
+                )
+            ]
+        )
+
+    def keep(self, item: Assigned, task: Task) -> None:
+        """Stand by the blind value after the reveal."""
+        self._after_reveal(item)
+        self._append([self._event(LabelAction.KEEP, item, task)])
+
+    def revise(self, item: Assigned, task: Task, answer: Answer, reason: str = "") -> None:
+        """Say another value after the reveal; the blind one stays on record."""
+        self.head.question(task.dimension, task.kind).check(answer)
+        self._after_reveal(item)
+        self._append([self._event(LabelAction.REVISE, item, task, **_value(answer), reason=reason)])
+
+    def judge_wrong(self, item: Assigned, task: Task, judge: str, cause: str) -> None:
+        """Put a judge's error on record, with its cause."""
+        self._after_reveal(item)
+        self._append([self._event(LabelAction.JUDGE_WRONG, item, task, subject=judge, reason=cause)])
+
+    def undo(self) -> tuple[Assigned, list[Label]] | None:
+        """Take the last act in the round back, across items and restarts; a reveal and what was before it stay.
+
+        Returns:
+            The item to go back to and the events taken back, or None if there is nothing to take back.
+        """
+        act = self._last_act()
+        if not act or act[0].action in _SHOWN:
+            return None
+        at = now()
+        self._append(
+            [
+                msgspec.structs.replace(
+                    event,
+                    label_id=new_id(),
+                    action=LabelAction.RETRACT,
+                    supersedes=event.label_id,
+                    seconds=0.0,
+                    created_at=at,
+                )
+                for event in act
+            ]
+        )
+        return self._item(act[0]), act
+
+    def redo(self) -> tuple[Assigned, list[Label]] | None:
+        """Do again what was last taken back, if nothing else was done since."""
+        if not self._redo:
+            return None
+        act, at = self._redo[-1].copy(), now()
+        again = [msgspec.structs.replace(event, label_id=new_id(), created_at=at) for event in act]
+        self._append(again)
+        return self._item(act[0]), again
+
+    # Inside
+
+    def _event(
+        self, action: LabelAction, item: Assigned, task: Task, at: datetime | None = None, **fields: Any
+    ) -> Label:
+        values: dict[str, Any] = {
+            "message_id": None,
+            "span_start": None,
+            "span_end": None,
+            "score": None,
+            "verdict": None,
+            "note": "",
+            "seconds": 0.0,
+            "blind": not self._seen(item.key),
+            **fields,
+        }
+        return Label(
+            label_id=new_id(),
+            annotator=self.log.annotator,
+            action=action,
+            audit_id=item.audit_id,
+            dimension=task.dimension,
+            # Where the item was drawn and why stays in the round's file: this process must not know.
+            queue=self.head.round_id,
+            stratum="",
+            inclusion_prob=None,
+            rubric_hash=self.head.question(task.dimension, task.kind).hash,
+            supersedes=None,
+            created_at=at or now(),
+            simulated=self.head.simulated,
+            purpose=self.head.kind,
+            repeat=item.repeat,
+            reveals=self._reveals[task.dimension],
+            **values,
+        )
+
+    def _append(self, events: list[Label]) -> None:
+        self.log.append(*events)
+        for event in events:
+            self._count(event)
+            self._take(event)
+
+    def _count(self, event: Label) -> None:
+        if event.action in _SHOWN:
+            self._reveals[event.dimension] += 1
+
+    def _take(self, event: Label) -> None:
+        if event.action is LabelAction.RETRACT:
+            assert event.supersedes is not None, "a retraction names what it takes back"
+            gone = self._standing.pop(event.supersedes, None)
+            if gone is not None:
+                del self._by_item[_key(gone)][gone.label_id]
+                if self._redo and self._acts and self._acts[-1].created_at == event.created_at:
+                    self._redo[-1].append(gone)
+                else:
+                    self._redo.append([gone])
+        else:
+            self._standing[event.label_id] = event
+            self._by_item[_key(event)][event.label_id] = event
+            if self._redo and (same := _same(self._redo[-1], event)):
+                self._redo[-1].remove(same)
+                if not self._redo[-1]:
+                    self._redo.pop()
+            else:
+                self._redo.clear()
+        self._acts.append(event)
+
+    def _last_act(self) -> list[Label]:
+        act: list[Label] = []
+        for event in reversed(self._standing.values()):
+            if act and event.created_at != act[0].created_at:
+                break
+            act.append(event)
+        return act[::-1]
+
+    def _item(self, event: Label) -> Assigned:
+        return next(item for item in self.items if item.key == _key(event))
+
+    def _closed(self, item: Assigned) -> bool:
+        return any(
+            event.action in (LabelAction.LABEL, LabelAction.SKIP)
+            for event in self._by_item.get(item.key, {}).values()
+        )
+
+    def _seen(self, key: Key) -> bool:
+        return any(event.action in _SHOWN for event in self._by_item.get(key, {}).values())
+
+    def _waits(self, item: Assigned) -> bool:
+        """Whether a solo round's blind repeat comes too early."""
+        if not item.repeat or self.head.kind is not RoundKind.SOLO or self._closed(item):
+            return False
+        first = [
+            e for e in self._by_item.get((item.audit_id, 0), {}).values() if e.action is LabelAction.LABEL
+        ]
+        wait = timedelta(days=self.head.relabel_after_days)
+        return not first or first[-1].created_at + wait > now()
+
+    def _still_hidden(self, item: Assigned) -> None:
+        if self.state(item).revealed:
+            raise InputError(
+                "This item has been revealed: its blind value stays, and a revision stands beside it."
+            )
+
+    def _after_reveal(self, item: Assigned) -> None:
+        if not self._seen(item.key):
+            raise InputError("This item is still hidden: it can be revised after its reveal.")
+
+
+def _key(event: Label) -> Key:
+    return event.audit_id, event.repeat
+
+
+def _value(answer: Answer) -> dict[str, Any]:
+    return {"score": answer.score, "verdict": answer.verdict, "choice": answer.choice}
+
+
+def _shares(keys: int, labels: int) -> list[int]:
+    return [keys // labels + (k < keys % labels) for k in range(labels)]
+
+
+def _same(act: Iterable[Label], event: Label) -> Label | None:
+    """The event of an undone act that `event` repeats."""
+    return next((old for old in act if _content(old) == _content(event)), None)
+
+
+def _content(event: Label) -> dict[str, Any]:
+    fields: Iterator[str] = (f for f in Label.__struct_fields__ if f not in _SILENT)
+    return {name: getattr(event, name) for name in fields}
+
+
+def _apply(state: ItemState, event: Label) -> None:
+    dimension, answer = event.dimension, Answer.of(event)
+    match event.action:
+        case LabelAction.DRAFT:
+            state.drafts[dimension] = answer
+        case LabelAction.LABEL:
+            state.answers[dimension] = answer
+            state.committed_at, state.skipped = event.created_at, None
+        case LabelAction.SKIP:
+            state.skipped = event.reason
+        case LabelAction.NOTE:
+            state.notes[dimension] = event.note
+        case LabelAction.SPAN:
+            state.spans.append(event)
+        case LabelAction.ASK:
+            state.asked = event.note
+        case LabelAction.BOOKMARK:
+            state.bookmarked = event.reason == "on"
+        case LabelAction.REVEAL:
+            state.revealed = True
+        case LabelAction.UNBLIND:
+            state.unblinded = True
+        case LabelAction.KEEP:
+            state.kept.add(dimension)
+            state.revised.pop(dimension, None)
+        case LabelAction.REVISE:
+            state.revised[dimension] = answer
+            state.kept.discard(dimension)
+        case LabelAction.JUDGE_WRONG:
+            state.wrong.append(event)
+        case _:
+            pass
