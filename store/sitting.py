@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from store.adjudication import CAUSES
 from store.errors import InputError
 from store.ids import new_id
 from store.questions import Answer
@@ -38,6 +39,8 @@ class ItemState(msgspec.Struct):
     drafts: dict[str, Answer] = {}
     answers: dict[str, Answer] = {}
     """Committed values: the blind ones, whatever is said after the reveal."""
+    decided: dict[str, tuple[Answer | None, str]] = {}
+    """An adjudicator's decisions, with their causes; None for no single answer."""
     revised: dict[str, Answer] = {}
     kept: set[str] = set()
     notes: dict[str, str] = {}
@@ -331,6 +334,45 @@ class Sitting:
         self._after_reveal(item)
         self._append([self._event(LabelAction.JUDGE_WRONG, item, task, subject=judge, reason=cause)])
 
+    def adjudicate(
+        self,
+        item: Assigned,
+        task: Task,
+        answer: Answer | None,
+        cause: str,
+        note: str = "",
+        *,
+        seconds: float = 0.0,
+    ) -> None:
+        """Decide a question on which people differ.
+
+        Args:
+            item: the item.
+            task: the question.
+            answer: one of theirs or a third one; None where there is no single answer.
+            cause: one of `store.adjudication.CAUSES`.
+            note: why.
+            seconds: time on the item.
+
+        Raises:
+            InputError: the round is no adjudication, the cause is unknown or the value is none of the question's.
+        """
+        if self.head.kind is not RoundKind.ADJUDICATION:
+            raise InputError("Only a round of adjudication decides for others.")
+        if cause not in CAUSES:
+            raise InputError(f"The cause is one of {', '.join(CAUSES)}, not {cause}.")
+        self._still_hidden(item)
+        if answer is not None:
+            self.head.question(task.dimension, task.kind).check(answer)
+        value = _value(answer or Answer())
+        self._append(
+            [
+                self._event(
+                    LabelAction.ADJUDICATE, item, task, **value, reason=cause, note=note, seconds=seconds
+                )
+            ]
+        )
+
     def undo(self) -> tuple[Assigned, list[Label]] | None:
         """Take the last act in the round back, across items and restarts; a reveal and what was before it stay.
 
@@ -444,10 +486,9 @@ class Sitting:
         return next(item for item in self.items if item.key == _key(event))
 
     def _closed(self, item: Assigned) -> bool:
-        return any(
-            event.action in (LabelAction.LABEL, LabelAction.SKIP)
-            for event in self._by_item.get(item.key, {}).values()
-        )
+        closing = (LabelAction.LABEL, LabelAction.SKIP, LabelAction.ADJUDICATE)
+        done = {e.dimension for e in self._by_item.get(item.key, {}).values() if e.action in closing}
+        return bool(done) and done.issuperset(task.dimension for task in item.tasks)
 
     def _seen(self, key: Key) -> bool:
         return any(event.action in _SHOWN for event in self._by_item.get(key, {}).values())
@@ -503,6 +544,9 @@ def _apply(state: ItemState, event: Label) -> None:
         case LabelAction.LABEL:
             state.answers[dimension] = answer
             state.committed_at, state.skipped = event.created_at, None
+        case LabelAction.ADJUDICATE:
+            state.decided[dimension] = (answer or None, event.reason)
+            state.committed_at = event.created_at
         case LabelAction.SKIP:
             state.skipped = event.reason
         case LabelAction.NOTE:
