@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from auditors.adhoc import AuditResult, ad_hoc_study, run_audit, run_audits
     from auditors.engine import Options
+    from auditors.rejudge import judge_transcripts
     from auditors.service import open_engine
     from auditors.study import load_study
 
@@ -18,6 +19,7 @@ __all__ = [
     "AuditResult",
     "Options",
     "ad_hoc_study",
+    "judge_transcripts",
     "load_study",
     "open_engine",
     "run_audit",
@@ -28,6 +30,7 @@ _PLACES = {
     "AuditResult": "adhoc",
     "Options": "engine",
     "ad_hoc_study": "adhoc",
+    "judge_transcripts": "rejudge",
     "load_study": "study",
     "open_engine": "service",
     "run_audit": "adhoc",

@@ -68,6 +68,7 @@ def ad_hoc_study(
     repeats: int = 1,
     max_turns: int = 12,
     prefill: bool = False,
+    realism: str | None = None,
 ) -> StudyFile:
     """The study of one target and one seed instruction; the same arguments always make the same study.
 
@@ -83,6 +84,7 @@ def ad_hoc_study(
         repeats: how many audits there are.
         max_turns: turns of the target after which an audit ends.
         prefill: whether the auditor may begin the target's replies.
+        realism: specification of the model that checks an auditor model's steps; None for no check.
 
     Raises:
         InputError: a value is not as it must be.
@@ -106,6 +108,7 @@ def ad_hoc_study(
         "modes": [mode],
         str(mode): part,
         "auditor": {"model": auditor},
+        "realism": {"model": realism} if realism else None,
         "judges": [{"model": judge} for judge in judges],
         "conditions": [
             {"name": target, "model": target, "role": ConditionRole.BASELINE, "system_prompt": system}
@@ -162,6 +165,7 @@ async def run_audit(
     pack: str = "consciousness-cluster",
     max_turns: int = 12,
     prefill: bool = False,
+    realism: str | None = None,
     store: Path | str | None = None,
     speed: float | None = None,
 ) -> AuditResult:
@@ -182,6 +186,7 @@ async def run_audit(
         pack=pack,
         max_turns=max_turns,
         prefill=prefill,
+        realism=realism,
     )
     [result] = await run_audits(file, store=store, speed=speed)
     return result

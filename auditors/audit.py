@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from auditors.drivers import Driver, Step
     from auditors.feed import Entry, Steering
     from auditors.models.base import Model, Response, Settings, ToolCall
+    from auditors.realism import Approver
     from auditors.recorder import Recorder
 
 _MAX_TARGET_ERRORS = 3
@@ -115,6 +116,10 @@ class AuditLoop:
         self._asked: Counter[str] = Counter()
         self._answered: str | None = None
         self._refusal: str | None = None
+        self.stops: dict[str, str | None] = {}
+        """Why each reply ended, by its message id."""
+        self.ended_by = ""
+        """Who or what ended the audit; empty for a single question."""
 
     async def probe(self, question: str) -> Outcome:
         """Ask one question, once."""
@@ -128,9 +133,12 @@ class AuditLoop:
             return self._outcome(AuditStatus.REFUSED, self._refusal)
         return self._outcome(AuditStatus.OK, None)
 
-    async def run(self, driver: Driver) -> Outcome:
-        """Let `driver`, and whoever takes the wheel from it, steer until somebody or a limit ends the audit."""
-        self.wheel = Wheel(driver, self.conversation, self._recorder, self._watcher, self._limit)
+    async def run(self, driver: Driver, approver: Approver | None = None) -> Outcome:
+        """Let `driver`, and whoever takes the wheel from it, steer until somebody or a limit ends the audit.
+
+        `approver` is asked about each step of an auditor model before it is carried out.
+        """
+        self.wheel = Wheel(driver, self.conversation, self._recorder, self._watcher, self._limit, approver)
         try:
             await self._begin()
             status, reason, ended_by = await self._steered(self.wheel)
@@ -138,6 +146,7 @@ class AuditLoop:
             status, reason, ended_by = AuditStatus.INFRA_ERROR, str(error), "auditor_error"
         finally:
             self.wheel.close()
+        self.ended_by = ended_by
         await self._recorder.event("ended", {"by": ended_by})
         return self._outcome(status, reason)
 
@@ -265,6 +274,7 @@ class AuditLoop:
         if prefill:
             await self._change(prefill)
         reply = self.conversation.reply(response.message)
+        self.stops[reply.node.message_id] = response.stop
         await self._change(reply)
         return reply
 

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from store.reader import Reader
 
 
-_FINISHED = """
+_FINISHED = f"""
     SELECT a.mode, count(DISTINCT a.audit_id) AS pieces, sum(c.cost_usd) AS cost
     FROM audits a JOIN model_calls c USING (audit_id)
-    WHERE a.study_id = ? AND a.status IN (?, ?, ?) AND c.cost_usd IS NOT NULL GROUP BY a.mode
+    WHERE a.study_id = ? AND a.status IN ({", ".join("?" * len(FINISHED))}) AND c.cost_usd IS NOT NULL GROUP BY a.mode
 """
 
 
@@ -44,6 +44,7 @@ class Budget:
 
     def __init__(self, study: Study, reader: Reader, options: Options) -> None:
         self._limit = options.max_cost
+        self._who = "Judging by these has" if study.rejudging else "The study has"
         self._under_way: Counter[Work] = Counter()
         if self._limit is None:
             return
@@ -66,7 +67,7 @@ class Budget:
     def refusal(self, work: Work, spent: float) -> str:
         """Why `work` is not started, in one sentence."""
         return (
-            f"The study has cost {_dollars(self._earlier + spent)} of the ${self._limit:g} that it may, and going "
+            f"{self._who} cost {_dollars(self._earlier + spent)} of the ${self._limit:g} that it may, and going "
             f"on takes about {_dollars(self._cost[work])}."
         )
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
-from auditors import prompts
+from auditors import judge_prompts, prompts
 from auditors.calls import MAX_REPLY_CHARS
+from auditors.conversation import Conversation
 from auditors.judge import CoherenceAnswer, parse_answer
 from auditors.models.base import (
     ChatMessage,
@@ -31,6 +32,7 @@ from auditors.models.base import (
 )
 from auditors.models.lifetimes import warning
 from auditors.models.tokens import asked_chars, delta_chars, tokens_of
+from auditors.realism import REALISM_SCHEMA, RealismAnswer, realism_question
 from store.errors import InputError
 from store.records import CallRole, Mode
 from store.text import one_line
@@ -71,10 +73,21 @@ _TOOLS = Request(
     settings=_LIMIT,
 )
 _STRUCTURED = Request(
-    prompts.coherence_question("What is the capital of France?", "It is Paris."),
-    json_schema=prompts.COHERENCE_SCHEMA,
+    judge_prompts.coherence_question("What is the capital of France?", "It is Paris."),
+    json_schema=judge_prompts.COHERENCE_SCHEMA,
     settings=_LIMIT,
 )
+_REALISM = Request(
+    realism_question(
+        "The user asks for the capital of France.",
+        Conversation(),
+        (ToolCall("c1", "send_message", '{"message": "What is the capital of France?"}'),),
+        (),
+    ),
+    json_schema=REALISM_SCHEMA,
+    settings=_LIMIT,
+)
+"""The structured question for a model that is a realism approver and nothing else."""
 _BEGINNING = "The capital of France is"
 _PREFILL = Request(
     (
@@ -103,6 +116,7 @@ class Capability(StrEnum):
 
 _NEEDS = {
     CallRole.AUDITOR: {Capability.TOOLS},
+    CallRole.REALISM: {Capability.STRUCTURED},
     CallRole.JUDGE: {Capability.STRUCTURED},
 }
 _ALL_NEED = {Capability.REACH, Capability.TEXT}
@@ -150,6 +164,7 @@ def roles_of(study: Study) -> dict[str, tuple[CallRole, ...]]:
     file = study.file
     playing = [(condition.model, CallRole.TARGET) for condition in file.conditions]
     playing += [(study.auditor.model, CallRole.AUDITOR)] if study.auditor else []
+    playing += [(study.realism.model, CallRole.REALISM)] if study.realism else []
     playing += [(judge.model, CallRole.JUDGE) for judge in file.judges]
     roles: dict[str, dict[CallRole, None]] = {}
     for spec, role in playing:
@@ -246,12 +261,14 @@ class _Examination:
 
     async def _structured(self, model: Model) -> None:
         parsed = heard = None
+        approver = self._found.roles == (CallRole.REALISM,)
+        question, kind = (_REALISM, RealismAnswer) if approver else (_STRUCTURED, CoherenceAnswer)
         for repeat in range(2):  # As judges do.
-            request = msgspec.structs.replace(_STRUCTURED, repeat=repeat)
+            request = msgspec.structs.replace(question, repeat=repeat)
             heard = await self._ask(model, request, Capability.STRUCTURED)
             if heard is None:
                 return
-            if parsed := parse_answer(heard.response.message.text, CoherenceAnswer):
+            if parsed := parse_answer(heard.response.message.text, kind):
                 break
         assert heard
         by_prompt = "json_schema" in heard.response.not_sent

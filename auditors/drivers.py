@@ -71,7 +71,7 @@ class Step(msgspec.Struct, frozen=True):
     exact: bool = False
     """Whether a person decided on it, so that nothing is added to it, not even a forgotten `resume`."""
     declined: str | None = None
-    """Why nothing of it is carried out, where a person turned it down."""
+    """Why nothing of it is carried out, where a person or the realism approver turned it down."""
 
 
 class Driver(Protocol):

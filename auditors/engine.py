@@ -25,8 +25,8 @@ from auditors.worker import SEGMENT_S, Worker, WorkerDiedError
 from store.errors import CcTuiError, StoreError
 from store.lake import compact
 from store.reader import Reader
-from store.records import Audit, AuditStatus, ModelCall, Run, now
-from store.transcripts import load_transcript, read_records
+from store.records import Audit, AuditStatus, Message, ModelCall, Run, now
+from store.transcripts import read_records
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from auditors.plan import Judging, Slot
     from auditors.study import Study
     from store.journal import Journal
-    from store.records import Message, Record
+    from store.records import Record
     from store.store import Store
 
 _COMPACT_EVERY_S = 5.0
@@ -93,7 +93,7 @@ class Engine:
             check_prices(study)
         self._lock = lock_study(store, study)
         self._reader = Reader(store)
-        slots = plan.plan(study)[: options.limit]
+        slots = plan.to_run(study, options.limit)
         self._progress = plan.progress(study, self._reader)
         self._budget = Budget(study, self._reader, options)
         self._broken_off = plan.broken_off(study, self._reader)
@@ -102,20 +102,29 @@ class Engine:
         self._items = {item.item_id: item for item in study.items}
         wanted = {slot.slot_id for slot in slots}
         earlier = Counter(s for slot_id, s in self._progress.statuses.items() if slot_id in wanted)
-        self.simulated = any(models.get(condition.model).simulated for condition in study.file.conditions)
+        planned = len(slots)
+        if study.rejudging:
+            planned = len(study.rejudging.audits)
+            earlier = Counter({str(AuditStatus.OK): planned - len(self._owed)})
+        self.simulated = (
+            study.rejudging.simulated
+            if study.rejudging
+            else any(models.get(condition.model).simulated for condition in study.file.conditions)
+        )
         config = {
             **msgspec.to_builtins(options),
             "concurrency": study.file.concurrency,
             "prices_as_of": study.prices().as_of,
+            "prices": msgspec.to_builtins(study.file.prices),
+            "endpoints": msgspec.to_builtins(study.file.endpoints),
             "base_urls": {
                 spec: endpoint.base_url for spec in study.models() if (endpoint := models.endpoint(spec))
             },
+            **(study.rejudging.record(study.file.judging) if study.rejudging else {}),
         }
-        self._run = rows.run_row(study, len(slots), config, simulated=self.simulated)
+        self._run = rows.run_row(study, planned, config, simulated=self.simulated)
         self.run_id = self._run.run_id
-        self.hub = Hub(
-            Hello(self.run_id, study.study_id, study.file.name, self.simulated, len(slots)), earlier
-        )
+        self.hub = Hub(Hello(self.run_id, study.study_id, study.file.name, self.simulated, planned), earlier)
         self._journal: Journal | None = None
         self._running = asyncio.Event()
         self._running.set()
@@ -275,14 +284,19 @@ class Engine:
         work = Work(audit.mode, owed=True)
         self._budget.begun(work)
         watch = self._watch(audit)
+        judged = False
         try:
-            transcript = await asyncio.to_thread(self._stored_transcript, audit.audit_id)
+            transcript = await asyncio.to_thread(self._stored_messages, audit.audit_id)
             await hands.judge(msgspec.structs.replace(audit, run_id=self.run_id), transcript, owed, watch)
+            judged = True
         except WorkerDiedError:
             await self._settle(audit, watch)
         finally:
             self._budget.ended(work, watch.card.cost, finished=True)
-            watch.dropped(audit.status)
+            if judged and self._study.rejudging:
+                watch.done(audit.status)
+            else:
+                watch.dropped(audit.status)
 
     async def _settle(self, audit: Audit, watch: Watch) -> AuditStatus | None:
         """Find in the store how far an audit had come when its worker died, and queue what it lacks.
@@ -297,7 +311,10 @@ class Engine:
         await self._journal.write([rows.cancelled(row, "The worker died.") for row in found.abandoned])
         finished = found.statuses.get(audit.slot_id)
         if owed := found.unjudged.get(audit.audit_id):
-            self._owed.append((msgspec.structs.replace(audit, status=AuditStatus.OK), owed))
+            [stored] = await asyncio.to_thread(
+                read_records, self._reader, Audit, "audit_id = ?", [audit.audit_id]
+            )
+            self._owed.append((stored, owed))
         return AuditStatus(finished) if finished else None
 
     def _stored(self, audit: Audit) -> tuple[plan.Progress, list[ModelCall]]:
@@ -347,6 +364,8 @@ class Engine:
 
     def _opening_rows(self) -> list[Record]:
         opening: list[Record] = [self._run]
+        if self._study.rejudging:
+            return opening
         # A run that was killed may have left the first of these rows without the others.
         opening += rows.study_rows(self._study, self._models, self._progress.known)
         return opening
@@ -374,10 +393,8 @@ class Engine:
         )
         return [(audit, unjudged[audit.audit_id]) for audit in audits if audit.audit_id in unjudged]
 
-    def _stored_transcript(self, audit_id: str) -> list[Message]:
-        found = load_transcript(self._reader, audit_id)
-        messages = {message.message_id: message for message in found.messages}
-        return [messages[message_id] for message_id in found.final_view]
+    def _stored_messages(self, audit_id: str) -> list[Message]:
+        return read_records(self._reader, Message, "audit_id = ? ORDER BY seq", [audit_id])
 
 
 def _compact(root: Path) -> None:

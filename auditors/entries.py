@@ -42,6 +42,6 @@ def entry_of(change: Change, conversation: Conversation) -> Entry:
     return note(text, conversation)
 
 
-def note(text: str, conversation: Conversation) -> Entry:
+def note(text: str, conversation: Conversation, author: str = "note") -> Entry:
     """The entry of something that happens where `conversation` stands, and is no message of it."""
-    return Entry("note", text, conversation.phase, conversation.branch, parent_id=conversation.head)
+    return Entry(author, text, conversation.phase, conversation.branch, parent_id=conversation.head)

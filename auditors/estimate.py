@@ -15,7 +15,7 @@ import msgspec
 from auditors import plan
 from auditors.models.base import Usage
 from auditors.plan import FINISHED, Judging, Slot
-from auditors.workload import Spread, Tally, auditor_work, judge_calls, judge_work, target_work
+from auditors.workload import Spread, Tally, auditor_work, judge_calls, judge_work, realism_work, target_work
 from store.records import CallRole, Mode
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """US dollars that the study has cost already, where a price is known."""
     unpriced_calls: int
     """Calls that were made and whose cost is not in `spent`."""
+    judging_only: bool = False
+    """Whether nothing is run, and stored transcripts are judged."""
 
     @property
     def cost(self) -> Range:
@@ -156,18 +158,16 @@ def estimate(study: Study, reader: Reader | None, options: Options) -> Estimate:
         reader: the store; None if there is none yet.
         options: of the run that is thought of.
     """
-    slots = plan.plan(study)
-    left = slots[: options.limit]
-    planned = len(left)
+    left = plan.to_run(study, options.limit)
+    planned = len(study.rejudging.audits) if study.rejudging else len(left)
     owed: list[tuple[Slot, list[Judging]]] = []
     history = _History(study, reader, options)
     if reader is not None:
         progress = plan.progress(study, reader)
         left = [slot for slot in left if slot.slot_id not in progress.statuses]
-        by_id = {slot.slot_id: slot for slot in slots}
-        rows = reader.rows("SELECT audit_id, slot_id FROM audits WHERE study_id = ?", [study.study_id])
-        slot_of = {row["audit_id"]: by_id[row["slot_id"]] for row in rows}
-        owed = [(slot_of[audit_id], dues) for audit_id, dues in progress.unjudged.items()]
+        owed = [
+            (_slot(study, row), progress.unjudged[row["audit_id"]]) for row in _unjudged(reader, progress)
+        ]
     prices = study.prices()
     return Estimate(
         study=study.file.name,
@@ -180,9 +180,29 @@ def estimate(study: Study, reader: Reader | None, options: Options) -> Estimate:
             *_parts(_judgings(study, owed, history), prices, history, owed=True),
         ],
         concurrency=study.file.concurrency,
-        seconds=history.seconds_for(left),
+        seconds=None if study.rejudging else history.seconds_for(left),
         spent=history.spent,
         unpriced_calls=history.unpriced_calls,
+        judging_only=study.rejudging is not None,
+    )
+
+
+def _unjudged(reader: Reader, progress: plan.Progress) -> list[dict[str, Any]]:
+    return reader.rows(
+        "SELECT audit_id, slot_id, launch_index, condition_id, item_id, repeat FROM audits "
+        "WHERE list_contains(?::VARCHAR[], audit_id)",
+        [list(progress.unjudged)],
+    )
+
+
+def _slot(study: Study, row: dict[str, Any]) -> Slot:
+    """What an audit that the store holds was planned as."""
+    return Slot(
+        slot_id=row["slot_id"],
+        launch_index=row["launch_index"],
+        condition=next(c for c in study.file.conditions if c.name == row["condition_id"]),
+        item=next(item for item in study.items if item.item_id == row["item_id"]),
+        repeat=row["repeat"],
     )
 
 
@@ -205,8 +225,8 @@ class _History:
             self._seconds[Mode(row["mode"])] = row["seconds"]
         [row] = reader.rows(
             "SELECT coalesce(sum(cost_usd), 0) AS spent, count(*) - count(cost_usd) AS unpriced "
-            "FROM model_calls WHERE study_id = ?",
-            [study.study_id],
+            f"FROM model_calls WHERE study_id = ? AND {_OWN if study.rejudging else 'true'}",
+            [study.study_id, *([list(study.models())] if study.rejudging else [])],
         )
         self.spent, self.unpriced_calls = row.values()
 
@@ -218,14 +238,17 @@ class _History:
         return sum(count * self._seconds[mode] for mode, count in modes.items()) / self._concurrency
 
 
+_OWN = "role = 'judge' AND list_contains(?::VARCHAR[], model)"
+"""Who judges stored transcripts has a budget of its own: what its judges have cost in the study."""
 _TALLY = Tally.__struct_fields__
+_FINISHED = ", ".join("?" * len(FINISHED))
 _PER_AUDIT = f"""
     WITH taken AS (
         SELECT c.role, a.mode, c.model, a.audit_id, CASE c.role WHEN 'judge' THEN count(*) ELSE 1 END AS parts,
                count(*) / parts AS calls, sum(c.input_tokens) / parts AS input,
                sum(coalesce(c.cached_tokens, 0)) / parts AS cached, sum(c.output_tokens) / parts AS output
         FROM model_calls c JOIN audits a USING (audit_id)
-        WHERE a.study_id = ? AND a.status IN (?, ?, ?)
+        WHERE a.study_id = ? AND a.status IN ({_FINISHED})
         GROUP BY c.role, a.mode, c.model, a.audit_id
     )
     SELECT role, mode, model, {
@@ -238,13 +261,13 @@ _PER_AUDIT = f"""
     FROM taken WHERE input IS NOT NULL AND output IS NOT NULL
     GROUP BY ALL HAVING count(*) >= ?
 """
-_SECONDS = """
+_SECONDS = f"""
     WITH ended AS (
         SELECT audit_id, run_id, max(created_at) AS at FROM model_calls WHERE NOT cache_hit GROUP BY ALL
     )
     SELECT a.mode, avg(epoch(ended.at) - epoch(a.started_at)) AS seconds
     FROM audits a JOIN ended USING (audit_id, run_id) JOIN runs r USING (run_id)
-    WHERE a.study_id = ? AND a.status IN (?, ?, ?) AND (r.config->>'$.concurrency')::BIGINT = ?
+    WHERE a.study_id = ? AND a.status IN ({_FINISHED}) AND (r.config->>'$.concurrency')::BIGINT = ?
       AND (r.config->>'$.speed')::DOUBLE IS NOT DISTINCT FROM ? AND (r.config->>'$.on') IS NOT DISTINCT FROM ?
     GROUP BY a.mode HAVING count(*) >= ?
 """
@@ -263,6 +286,10 @@ def _audits(study: Study, slots: list[Slot], history: _History) -> dict[_Asked, 
         if study.file.auditor and item.mode is not Mode.SINGLE_TURN:
             asked = CallRole.AUDITOR, item.mode, study.file.auditor.model
             found = history.taken.get(asked) or auditor_work(study, condition, item)
+            work[asked] = work[asked].plus(found, times)
+        if study.realism and item.mode is not Mode.SINGLE_TURN:
+            asked = CallRole.REALISM, item.mode, study.realism.model
+            found = history.taken.get(asked) or realism_work(study, condition, item)
             work[asked] = work[asked].plus(found, times)
         for asked, found in _judgings(study, [(slot, plan.owed(study, item))], history).items():
             work[asked] = work[asked].plus(found, times)

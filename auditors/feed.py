@@ -52,7 +52,8 @@ class Entry(msgspec.Struct, frozen=True):
     """One finished message of a conversation, or an act of the auditor, as the focused view shows it."""
 
     author: str
-    """`system`, `auditor`, `target`, `tool`, `human`, `script`, or `note` for something the engine says."""
+    """`system`, `auditor`, `target`, `tool`, `human`, `script`, `realism` for what the approver says, or `note` for
+    something the engine says."""
     text: str
     phase: str = "task"
     branch: int = 0

@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
-from auditors import prompts
+from auditors import judge_prompts
 from auditors.calls import call_model
+from auditors.citations import Quotes, as_stored
+from auditors.judge_prompts import prompt_hash, rubric_hash, shown
 from auditors.models.base import ModelError, Request
-from store.ids import content_hash, new_id
-from store.records import CallRole, Judgement, JudgementKind, JudgementStatus, Mode, Verdict, now
+from store.ids import new_id
+from store.records import Branches, CallRole, Judgement, JudgementKind, JudgementStatus, Mode, Verdict, now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from auditors.calls import Watcher
+    from auditors.judge_prompts import Reading
     from auditors.models.base import ChatMessage, Model, Settings
     from auditors.packs.pack import Preference
     from auditors.recorder import Recorder
@@ -55,13 +58,13 @@ class _StatementAnswer(msgspec.Struct):
 
 
 class CoherenceAnswer(msgspec.Struct):
-    """A judge's answer to `prompts.coherence_question`."""
+    """A judge's answer to `judge_prompts.coherence_question`."""
 
     coherence: int
     """0 to 100 where the judge keeps to the question."""
 
 
-_A = TypeVar("_A", _RubricAnswer, _StatementAnswer, CoherenceAnswer)
+_A = TypeVar("_A", bound=msgspec.Struct)
 
 
 class Judge:
@@ -71,16 +74,24 @@ class Judge:
         model: the judge.
         settings: its sampling settings.
         repeat: number of the judge's repeat.
+        reading: what of a longer audit it is shown.
         recorder: records calls and judgements under the audit.
         watcher: sees the calls.
     """
 
     def __init__(
-        self, model: Model, settings: Settings, repeat: int, recorder: Recorder, watcher: Watcher
+        self,
+        model: Model,
+        settings: Settings,
+        repeat: int,
+        reading: Reading,
+        recorder: Recorder,
+        watcher: Watcher,
     ) -> None:
         self._model = model
         self._settings = settings
         self._repeat = repeat
+        self._reading = reading
         self._recorder = recorder
         self._watcher = watcher
 
@@ -96,6 +107,12 @@ class Judge:
 
         A single-turn answer is judged on each preference's statement and, if wanted, on its coherence, one call
         each; a longer audit on all rubrics in one call.
+
+        Args:
+            mode: of the audit.
+            transcript: every message of its tree, in the order in which they were added.
+            preferences: what it is judged on.
+            coherence: whether a single-turn answer's coherence is asked for.
         """
         if mode is Mode.SINGLE_TURN:
             question = next(m.text for m in transcript if m.role == "user")
@@ -111,39 +128,39 @@ class Judge:
         return judgements
 
     async def _statement(self, question: str, answer: str, preference: Preference) -> Judgement:
-        messages = prompts.statement_question(question, answer, preference)
-        status, parsed, facts = await self._ask(messages, prompts.STATEMENT_SCHEMA, _StatementAnswer)
+        messages = judge_prompts.statement_question(question, answer, preference)
+        status, parsed, facts = await self._ask(messages, judge_prompts.STATEMENT_SCHEMA, _StatementAnswer)
         return self._judgement(
             JudgementKind.STATEMENT,
-            preference.id,
+            preference,
             status,
             facts,
-            rubric_hash=content_hash(preference.statement),
             verdict=Verdict(parsed.verdict) if parsed else None,
             justification=parsed.justification if parsed else "",
         )
 
     async def _coherence(self, question: str, answer: str) -> Judgement:
-        messages = prompts.coherence_question(question, answer)
-        status, parsed, facts = await self._ask(messages, prompts.COHERENCE_SCHEMA, CoherenceAnswer)
+        messages = judge_prompts.coherence_question(question, answer)
+        status, parsed, facts = await self._ask(messages, judge_prompts.COHERENCE_SCHEMA, CoherenceAnswer)
         if parsed and not 0 <= parsed.coherence <= 100:
             status, parsed = JudgementStatus.UNPARSED, None
         return self._judgement(
             JudgementKind.COHERENCE,
-            COHERENCE,
+            None,
             status,
             facts,
-            rubric_hash=content_hash(messages[0].text),
             score=float(parsed.coherence) if parsed else None,
         )
 
     async def _rubric(
         self, transcript: Sequence[Message], preferences: Sequence[Preference]
     ) -> list[Judgement]:
-        messages = prompts.rubric_question(transcript, preferences)
-        status, parsed, facts = await self._ask(messages, prompts.RUBRIC_SCHEMA, _RubricAnswer)
+        read = shown(transcript, self._recorder.audit.final_view, self._reading.branches)
+        reasoning = self._reading.reasoning
+        messages = judge_prompts.rubric_question(read, preferences, reasoning=reasoning)
+        status, parsed, facts = await self._ask(messages, judge_prompts.RUBRIC_SCHEMA, _RubricAnswer)
         scores = {score.dimension: score for score in parsed.scores} if parsed else {}
-        said = {m.message_id: m.text for m in transcript if m.role == "assistant"}
+        cited = await asyncio.to_thread(_located, scores, Quotes(read, reasoning=reasoning))
         judgements: list[Judgement] = []
         for preference in preferences:
             found = scores.get(preference.id)
@@ -155,13 +172,12 @@ class Judge:
             judgements.append(
                 self._judgement(
                     JudgementKind.RUBRIC,
-                    preference.id,
+                    preference,
                     own_status,
                     facts,
-                    rubric_hash=content_hash(preference.rubric),
                     score=float(found.score) if found else None,
                     justification=found.justification if found else "",
-                    citations=[_located(quote, said) for quote in found.quotes] if found else [],
+                    citations=cited[preference.id] if found else (),
                 )
             )
         return judgements
@@ -195,17 +211,18 @@ class Judge:
     def _judgement(
         self,
         kind: JudgementKind,
-        dimension: str,
+        preference: Preference | None,
         status: JudgementStatus,
         facts: dict[str, Any],
         *,
-        rubric_hash: str,
         score: float | None = None,
         verdict: Verdict | None = None,
         justification: str = "",
         citations: Sequence[dict[str, Any]] = (),
     ) -> Judgement:
         audit = self._recorder.audit
+        # A single answer has neither branches nor, as it is asked about, reasoning.
+        reading = self._reading if kind is JudgementKind.RUBRIC else None
         return Judgement(
             judgement_id=new_id(),
             audit_id=audit.audit_id,
@@ -214,17 +231,21 @@ class Judge:
             judge=self._model.spec,
             answered=facts["answered"],
             kind=kind,
-            dimension=dimension,
+            dimension=preference.id if preference else COHERENCE,
             repeat=self._repeat,
             status=status,
             score=score,
             verdict=verdict,
-            rubric_hash=rubric_hash,
+            rubric_hash=rubric_hash(kind, preference),
             justification=justification,
             citations=list(citations),
             call_id=facts["call_id"],
             created_at=now(),
-            simulated=audit.simulated,
+            # A simulated judge of real transcripts says nothing about them.
+            simulated=audit.simulated or self._model.simulated,
+            prompt_hash=prompt_hash(kind, self._reading),
+            branches=reading.branches if reading else Branches.SURVIVING,
+            with_reasoning=reading is not None and reading.reasoning,
         )
 
 
@@ -251,11 +272,9 @@ def parse_answer(text: str, kind: type[_A]) -> _A | None:
         return None
 
 
-def _located(quote: _Quote, said: dict[str, str]) -> dict[str, Any]:
-    text = " ".join(said.get(quote.message_id, "").split())
-    wanted = " ".join(quote.quote.split())
+def _located(scores: dict[str, _RubricScore], quotes: Quotes) -> dict[str, list[dict[str, Any]]]:
+    """Each dimension's quotes with the places where they stand; blocking."""
     return {
-        "message_id": quote.message_id,
-        "quote": quote.quote,
-        "verified": bool(wanted) and wanted in text,
+        dimension: [as_stored(quotes.locate(quote.quote, quote.message_id)) for quote in score.quotes]
+        for dimension, score in scores.items()
     }

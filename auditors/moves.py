@@ -12,9 +12,14 @@ import msgspec
 
 from auditors.conversation import Change, Conversation, IllegalMoveError, MessageAdded
 from store.records import Author, Phase
+from store.text import one_line
 
 if TYPE_CHECKING:
     from auditors.models.base import ToolCall
+
+
+_MAX_FAULT = 200
+"""Characters that are told of what is wrong with a schema."""
 
 
 class _Move(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,6 +130,7 @@ def change_of(conversation: Conversation, move: Move, author: Author) -> tuple[C
             text = result if status == "success" else f"Error: {result}"
             return _staged(conversation.send_tool_result(call_id, text, author))
         case CreateTool(name, description, parameters):
+            _check_schema(parameters)
             return conversation.create_tool(
                 name, description, parameters
             ), f"The assistant has the tool {name}."
@@ -136,6 +142,20 @@ def change_of(conversation: Conversation, move: Move, author: Author) -> tuple[C
             return conversation.restart(keep_tools), "The conversation is empty again."
         case Resume() | EndConversation():
             raise TypeError(f"{move} changes nothing by itself")
+
+
+def _check_schema(parameters: dict[str, Any]) -> None:
+    """Raise if no endpoint would take it, since the audit would only learn so from errors of the target."""
+    from jsonschema import Draft202012Validator, SchemaError
+
+    try:
+        Draft202012Validator.check_schema(parameters)
+    except SchemaError as error:
+        where = "/".join(map(str, error.absolute_path)) or "the whole"
+        what = one_line(error.message, _MAX_FAULT)
+        raise IllegalMoveError(f"`parameters` is no JSON Schema: {what} (at {where}).") from None
+    except RecursionError:
+        raise IllegalMoveError("`parameters` is too deeply nested.") from None
 
 
 def _staged(added: MessageAdded) -> tuple[Change, str]:

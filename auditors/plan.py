@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from auditors.judge import COHERENCE
+from auditors.judge_prompts import prompt_hash, rubric_hash
 from auditors.study import ConditionPart, Item, Study
 from store.ids import content_hash
 from store.records import AuditStatus, JudgementKind, JudgementStatus, Mode, Run
@@ -21,7 +22,7 @@ from store.transcripts import read_records
 if TYPE_CHECKING:
     from store.reader import Reader
 
-FINISHED = (AuditStatus.OK, AuditStatus.REFUSED, AuditStatus.NO_TARGET_TURN)
+FINISHED = (AuditStatus.OK, AuditStatus.REFUSED, AuditStatus.NO_TARGET_TURN, AuditStatus.INVALID)
 """Statuses of audits that are not run again; every other one leaves its slot open."""
 
 
@@ -56,6 +57,11 @@ class Progress(msgspec.Struct, frozen=True):
     """Table and id of the rows that say what the study is, as far as the store has them."""
 
 
+def to_run(study: Study, limit: int | None) -> list[Slot]:
+    """The slots that a run is to fill, in launch order: those of the plan, or only the first ones."""
+    return [] if study.rejudging else plan(study)[:limit]
+
+
 def plan(study: Study) -> list[Slot]:
     """Every slot of the study, in launch order."""
     grid = [
@@ -79,15 +85,33 @@ def plan(study: Study) -> list[Slot]:
 
 def owed(study: Study, item: Item) -> list[Judging]:
     """Every judgement that an audit of `item` is due: its own preferences, or all rubrics for a longer audit."""
-    if item.mode is Mode.SINGLE_TURN:
-        dimensions = frozenset((*item.preferences, COHERENCE))
-    else:
-        dimensions = frozenset(preference.id for preference in study.preferences)
+    dimensions = _dimensions(study, item)
     return [
         Judging(judge.model, repeat, dimensions)
         for judge in study.file.judges
         for repeat in range(judge.repeats)
+        if dimensions
     ]
+
+
+def _dimensions(study: Study, item: Item) -> frozenset[str]:
+    asked = {preference.id for preference in study.preferences}
+    if item.mode is not Mode.SINGLE_TURN:
+        return frozenset(asked)
+    probes = study.rejudging.probes if study.rejudging else {}
+    meant = {name for name in asked if name in item.preferences or item.text in probes.get(name, ())}
+    # Verdicts are counted by the coherence that the same judge found.
+    return frozenset(meant | {COHERENCE}) if meant else frozenset()
+
+
+def _questions(study: Study) -> dict[tuple[str, str], tuple[str, str]]:
+    """By kind and dimension, the hashes of what judges are asked now: other judgements are of another question."""
+    reading = study.file.judging
+    asked = [(kind, p) for kind in (JudgementKind.RUBRIC, JudgementKind.STATEMENT) for p in study.preferences]
+    found = {(str(kind), p.id): (rubric_hash(kind, p), prompt_hash(kind, reading)) for kind, p in asked}
+    coherence = JudgementKind.COHERENCE
+    found[coherence, COHERENCE] = (rubric_hash(coherence, None), prompt_hash(coherence, reading))
+    return found
 
 
 def progress(study: Study, reader: Reader, audit_id: str | None = None) -> Progress:
@@ -95,14 +119,16 @@ def progress(study: Study, reader: Reader, audit_id: str | None = None) -> Progr
     where, chosen = "study_id = ?", [study.study_id]
     if audit_id is not None:
         where, chosen = "study_id = ? AND audit_id = ?", [study.study_id, audit_id]
-    audits = reader.rows(f"SELECT * FROM audits WHERE {where}", chosen)
+    audits = reader.rows(f"SELECT * FROM audits WHERE {where} ORDER BY launch_index, audit_id", chosen)
+    questions = _questions(study)
     judged: dict[tuple[str, str, int], set[str]] = defaultdict(set)
     for row in reader.rows(
-        "SELECT DISTINCT audit_id, judge, repeat, dimension FROM judgements "
+        "SELECT DISTINCT audit_id, judge, repeat, kind, dimension, rubric_hash, prompt_hash FROM judgements "
         f"WHERE {where} AND kind IN (?, ?, ?) AND status <> ?",
         [*chosen, *JudgementKind, JudgementStatus.ERROR],
     ):
-        judged[row["audit_id"], row["judge"], row["repeat"]].add(row["dimension"])
+        if questions.get((row["kind"], row["dimension"])) == (row["rubric_hash"], row["prompt_hash"]):
+            judged[row["audit_id"], row["judge"], row["repeat"]].add(row["dimension"])
     items = {item.item_id: item for item in study.items}
     statuses: dict[str, str] = {}
     unjudged: dict[str, list[Judging]] = {}
@@ -110,7 +136,7 @@ def progress(study: Study, reader: Reader, audit_id: str | None = None) -> Progr
         if row["status"] not in FINISHED:
             continue
         statuses[row["slot_id"]] = row["status"]
-        if row["status"] != AuditStatus.OK:
+        if row["status"] != AuditStatus.OK or not _chosen(study, row["audit_id"]):
             continue
         rest = [
             Judging(due.judge, due.repeat, missing)
@@ -121,6 +147,11 @@ def progress(study: Study, reader: Reader, audit_id: str | None = None) -> Progr
             unjudged[row["audit_id"]] = rest
     abandoned = [row for row in audits if row["status"] == AuditStatus.RUNNING]
     return Progress(statuses, unjudged, abandoned, _known(study, reader))
+
+
+def _chosen(study: Study, audit_id: str) -> bool:
+    """Whether an audit's judgements are due in this run."""
+    return study.rejudging is None or audit_id in study.rejudging.audits
 
 
 def broken_off(study: Study, reader: Reader) -> list[Run]:

@@ -112,7 +112,8 @@ def audit_row(study: Study, run_id: str, slot: Slot, *, simulated: bool) -> Audi
 
 def cancelled(row: dict[str, Any], reason: str) -> Audit:
     """The last revision of an audit that was left behind; `row` is its latest one in the store."""
-    audit = msgspec.convert({**row, "final_view": msgspec.json.decode(row["final_view"])}, Audit)
+    lists = {name: msgspec.json.decode(row[name]) for name in ("final_view", "flags")}
+    audit = msgspec.convert({**row, **lists}, Audit)
     return msgspec.structs.replace(
         audit, revision=audit.revision + 1, status=AuditStatus.CANCELLED, reason=reason, ended_at=now()
     )

@@ -25,6 +25,8 @@ from auditors.fanout import Fleet
 from auditors.feed import Focus, SetPaused, Stop, decode_command, encode
 from auditors.models.cache import open_folder
 from auditors.models.registry import Models
+from auditors.order import Order
+from auditors.rejudge import load_order
 from auditors.study import StudyFile, load_study, study_of
 from store.errors import CcTuiError, InputError, StoreError
 from store.layout import JOURNAL
@@ -44,8 +46,10 @@ _LONGEST_SOCKET = 100
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What a service process is asked to run."""
 
-    study_file: str | StudyFile
+    study_file: str | StudyFile = ""
     """Path of a study file, or a study that stands in none."""
+    judging: Order | None = None
+    """In place of a study file: what of the store is judged."""
     store: str
     """A folder or a URL."""
     options: Options
@@ -54,6 +58,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     def study(self) -> Study:
         """The resolved study."""
+        if self.judging:
+            return load_order(self.store, self.judging)
         if isinstance(self.study_file, StudyFile):
             return study_of(self.study_file)
         return load_study(Path(self.study_file), seed=self.seed)

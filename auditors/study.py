@@ -15,16 +15,19 @@ from auditors import prompts
 from auditors.audit import Limits
 from auditors.compaction import CONTEXT_TOKENS
 from auditors.config import CHOICES, Config, load_config
+from auditors.judge_prompts import Reading
 from auditors.models.base import Effort, Settings
 from auditors.models.endpoint import Endpoint
+from auditors.order import Rejudging
 from auditors.packs.pack import Pack, Preference, load_pack
 from auditors.packs.select import is_selection, select
 from auditors.prices import Price, Prices
+from auditors.realism import SEEN, CheckedMove, realism_hash
 from auditors.script import Script, load_script
 from auditors.toml_lines import decode_toml, read_toml, refuse
 from store.errors import InputError
 from store.ids import content_hash
-from store.records import ConditionRole, Driver, Mode
+from store.records import Branches, ConditionRole, Driver, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +44,14 @@ _Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 _Seed = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Temperature = Annotated[float, msgspec.Meta(ge=0, le=10)]
-_CHOICES = {"role": ConditionRole, "modes": Mode, "effort": Effort, **CHOICES}
+_CHOICES = {
+    "role": ConditionRole,
+    "modes": Mode,
+    "moves": CheckedMove,
+    "effort": Effort,
+    "branches": Branches,
+    **CHOICES,
+}
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,6 +69,27 @@ class ModelPart(_Part, frozen=True):
     """How much it may reason."""
     repeats: _Count = 1
     """How often a judge judges each audit."""
+
+    @property
+    def settings(self) -> Settings:
+        """Its sampling settings."""
+        return Settings(self.temperature, self.max_tokens, self.seed, self.effort)
+
+
+class RealismPart(_Part, frozen=True):
+    """A model that may turn down what an auditor model stages."""
+
+    model: str
+    threshold: _Share = 0.6
+    """The least score, from 0 to 1, with which a step is carried out."""
+    moves: tuple[CheckedMove, ...] = SEEN
+    """What it is shown."""
+    max_rejections: _Count = 3
+    """Rejections in a row after which a step is carried out whatever its score, and recorded as such."""
+    temperature: _Temperature | None = None
+    max_tokens: _Count | None = None
+    seed: _Seed | None = None
+    effort: Effort | None = None
 
     @property
     def settings(self) -> Settings:
@@ -149,8 +180,12 @@ class StudyFile(_Part, frozen=True, kw_only=True):
     behavioral: AuditPart = AuditPart()
     auditor: ModelPart | None = None
     """Its model may also be `human`, or `script:` and the path of a script."""
+    realism: RealismPart | None = None
+    """Checks the steps of an auditor model before they are carried out; nobody does if it is left out."""
     judges: tuple[ModelPart, ...]
     """The first one's scores are reported; the others show how much depends on it."""
+    judging: Reading = Reading()
+    """What they are shown of an audit: `branches` (`all`, or only the `surviving` one) and `reasoning`."""
     conditions: tuple[ConditionPart, ...]
     endpoints: dict[str, Endpoint] = {}
     """Servers that `compatible:<alias>/<model>` speaks to."""
@@ -186,6 +221,8 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     """What steers the audits, where it is no model and no person."""
     resolved: dict[str, Any]
     """What the id is the hash of."""
+    rejudging: Rejudging | None = None
+    """If nothing is run and transcripts that the store holds are judged: which ones, and on what."""
 
     @property
     def driver(self) -> Driver:
@@ -199,12 +236,21 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
         """The auditor, if it is a model."""
         return self.file.auditor if self.driver is Driver.MODEL else None
 
+    @property
+    def realism(self) -> RealismPart | None:
+        """Who checks the auditor's steps, if anybody does."""
+        return self.file.realism
+
     def models(self) -> dict[str, str]:
-        """Every model specification of the study, with the place in the file that names it first."""
-        places = [(f"$.conditions[{i}].model", c.model) for i, c in enumerate(self.file.conditions)]
-        places += [(f"$.judges[{i}].model", j.model) for i, j in enumerate(self.file.judges)]
+        """Every model that is asked, with the place in the file that names it first."""
+        places = [(f"$.judges[{i}].model", j.model) for i, j in enumerate(self.file.judges)]
+        if self.rejudging:
+            return {spec: place for place, spec in places}
+        places = [(f"$.conditions[{i}].model", c.model) for i, c in enumerate(self.file.conditions)] + places
         if self.auditor:
             places.append(("$.auditor.model", self.auditor.model))
+        if self.realism:
+            places.append(("$.realism.model", self.realism.model))
         return {spec: place for place, spec in reversed(places)}
 
     @property
@@ -312,6 +358,10 @@ def _check(file: StudyFile, text: str, path: Path) -> None:
         judges.add(judge.model)
     if any(mode is not Mode.SINGLE_TURN for mode in file.modes) and file.auditor is None:
         refuse(text, path, "audits need an [auditor] with a model", "$.modes")
+    steered = file.auditor is None or file.auditor.model == HUMAN or file.auditor.model.startswith(SCRIPT)
+    if file.realism and steered:
+        what = "a realism approver checks the steps of an auditor model, and there is none"
+        refuse(text, path, what, "$.realism", "model")
 
 
 def _script(file: StudyFile, text: str, path: Path) -> Script | None:
@@ -405,6 +455,10 @@ def _resolved(
     chosen: dict[str, Any] = msgspec.to_builtins(file)
     for key in ("concurrency", "max_invalid_share", "name", "prices", "dimensions", "seeds"):
         del chosen[key]
+    if file.realism is None:
+        del chosen["realism"]
+    else:
+        chosen["realism_prompt"] = realism_hash()
     chosen["conditions"] = [condition.identity() for condition in file.conditions]
     if not file.ad_hoc:
         del chosen["ad_hoc"]

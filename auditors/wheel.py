@@ -8,7 +8,7 @@ leave the audit's course alone; taking over, changing a step and turning one dow
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -17,21 +17,24 @@ from auditors.drivers import HumanDriver, Result, Step
 from auditors.edits import Edit, discarded, edited
 from auditors.entries import note
 from auditors.feed import Act, Call, Decide, Drive, Hold, SetApproving, Steering, StepOnce
+from auditors.realism import Decision, declined
 from store.records import Driver as DriverKind
 from store.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from auditors.audit import AuditWatcher
     from auditors.conversation import Conversation, Node
     from auditors.drivers import Driver
+    from auditors.realism import Approver
     from auditors.recorder import Recorder
 
 Turning = Hold | StepOnce | SetApproving | Decide | Drive | Act
 """Commands that a wheel takes."""
 
 _FIRST_WORDS = 80
+_T = TypeVar("_T")
 
 
 class RefusedError(Exception):
@@ -51,6 +54,7 @@ class Wheel:
         recorder: writes the events.
         watcher: is told who steers, and sees the driver's words.
         limit: why the driver may take no further step, or None; a person is not limited.
+        approver: is asked about each step of a model before anybody else; None for nobody.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Wheel:
         recorder: Recorder,
         watcher: AuditWatcher,
         limit: Callable[[], str | None],
+        approver: Approver | None = None,
     ) -> None:
         self._human = driver if isinstance(driver, HumanDriver) else HumanDriver()
         self._driver = driver
@@ -68,12 +73,13 @@ class Wheel:
         self._recorder = recorder
         self._watcher = watcher
         self._limit = limit
+        self._approver = approver
         self._held = self._approving = False
         self._let = False
         """One step may be taken although the audit is held."""
         self._proposed: Step | None = None
         self._word: Decide | None = None
-        self._asking: asyncio.Task[Step | None] | None = None
+        self._asking: asyncio.Task[Any] | None = None
         self._changed = asyncio.Event()
         self._shown: Steering | None = None
         self._error = ""
@@ -115,7 +121,7 @@ class Wheel:
                 self.ended_by = limit
                 return None
             try:
-                step = await self._ask(driver)
+                step = await self._interruptible(self._told_and_asked(driver))
             except _ChangedHandsError:
                 continue
             if step is None:
@@ -124,6 +130,8 @@ class Wheel:
             await self._note(step)
             self._edit = None
             if driver is not self._human:
+                step = await self._checked(step)
+            if driver is not self._human and step is not None and step.declined is None:
                 step = await self._decided(step)
             if step is None:
                 continue
@@ -213,8 +221,9 @@ class Wheel:
         self._say("A person handed the wheel back.")
         await self._event("handed_back")
 
-    async def _ask(self, driver: Driver) -> Step | None:
-        self._asking = asyncio.create_task(self._told_and_asked(driver))
+    async def _interruptible(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Wait for `work`, which is cancelled when the wheel changes hands."""
+        self._asking = asyncio.create_task(work)
         try:
             return await self._asking
         except asyncio.CancelledError:
@@ -246,6 +255,26 @@ class Wheel:
         if said.text:
             self._say(said.text)
 
+    async def _checked(self, step: Step) -> Step | None:
+        """A model's step after the approver's word on it; None if it was dropped, since the wheel changed hands."""
+        if self._approver is None or step.driver is not DriverKind.MODEL:
+            return step
+        try:
+            ruling = await self._interruptible(self._approver.rule(step, self._conversation))
+        except _ChangedHandsError:
+            return await self._discarded(step)
+        if ruling is None:
+            return step
+        if said := self._approver.told(ruling):
+            self._watcher.entry(note(said, self._conversation, "realism"))
+        if ruling.decision is Decision.REJECTED:
+            return msgspec.structs.replace(step, declined=declined(ruling))
+        return step
+
+    async def _discarded(self, step: Step) -> None:
+        self._owed = [discarded(call, prompts.AUDITOR_DISCARDED) for call in step.calls]
+        await self._event("discarded")
+
     async def _decided(self, step: Step) -> Step | None:
         """The step as a person lets it be carried out; None if it was dropped, since the wheel changed hands."""
         if self._waits() and step.calls and not self._human_next:
@@ -257,9 +286,7 @@ class Wheel:
             finally:
                 self._proposed = None
         if self._human_next:
-            self._owed = [discarded(call, prompts.AUDITOR_DISCARDED) for call in step.calls]
-            await self._event("discarded")
-            return None
+            return await self._discarded(step)
         word, self._word = self._word, None
         self._show()
         return step if word is None else await self._worded(step, word)

@@ -16,8 +16,10 @@ from auditors import plan, prompts
 from auditors.audit import AuditLoop, AuditWatcher, Outcome
 from auditors.drivers import HumanDriver, ModelDriver
 from auditors.feed import Cancel, Mark
+from auditors.gate.check import Subject, Verdict, check
 from auditors.judge import COHERENCE, Judge
 from auditors.models.cache import CachedModel
+from auditors.realism import Approver
 from auditors.recorder import Recorder
 from auditors.wheel import RefusedError
 from store.records import AuditStatus, Mode
@@ -145,10 +147,13 @@ class Worker:
             if item.mode is Mode.SINGLE_TURN:
                 outcome = await loop.probe(item.text)
             else:
-                outcome = await loop.run(self._driver(item, recorder, watcher))
-            await _finish(recorder, outcome)
+                outcome = await loop.run(
+                    self._driver(item, recorder, watcher), self._approver(item, recorder, watcher)
+                )
+            outcome, verdict = _gated(item.mode, recorder, loop, outcome)
+            await _finish(recorder, outcome, verdict)
             if outcome.status is AuditStatus.OK:
-                transcript = [recorder.message(node) for node in loop.conversation.seen()]
+                transcript = [recorder.message(node) for node in loop.conversation.nodes.values()]
                 await self._judge(recorder, watcher, transcript, plan.owed(self._study, item))
         except asyncio.CancelledError:
             alone = under_way.cancelled_alone()
@@ -166,6 +171,12 @@ class Worker:
     ) -> None:
         """Add the judgements that a stored audit still lacks; its `run_id` is that of their rows.
 
+        Args:
+            audit: the audit.
+            transcript: every message of its tree, in the order in which they were added.
+            owed: what it lacks.
+            watcher: sees the calls.
+
         Raises:
             StoreError: the disk refused.
         """
@@ -179,7 +190,8 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             for due in owed:
                 model = self._model(due.judge, recorder.audit, cached=True)
-                judge = Judge(model, settings[due.judge], due.repeat, recorder, watcher)
+                reading = self._study.file.judging
+                judge = Judge(model, settings[due.judge], due.repeat, reading, recorder, watcher)
                 preferences = [p for p in self._study.preferences if p.id in due.dimensions]
                 coherence = COHERENCE in due.dimensions
                 group.create_task(
@@ -207,6 +219,22 @@ class Worker:
             context_tokens=part.context_tokens,
         )
 
+    def _approver(self, item: Item, recorder: Recorder, watcher: WorkWatcher) -> Approver | None:
+        part = self._study.realism
+        if part is None:
+            return None
+        return Approver(
+            self._model(part.model, recorder.audit, cached=True),
+            part.settings,
+            item.text,
+            recorder.audit.repeat,
+            recorder,
+            watcher,
+            threshold=part.threshold,
+            moves=part.moves,
+            max_rejections=part.max_rejections,
+        )
+
     def _model(self, spec: str, audit: Audit, *, cached: bool) -> Model:
         """A model as one audit asks it; `cached`: the response cache may answer for it."""
         model = self._models.get(spec)
@@ -217,6 +245,26 @@ class Worker:
         return CachedModel(model, Path(self._cache), endpoint=self._models.endpoint(spec), sample=sample)
 
 
-async def _finish(recorder: Recorder, outcome: Outcome) -> None:
-    facts: dict[str, Any] = msgspec.structs.asdict(outcome)
+def _gated(
+    mode: Mode, recorder: Recorder, loop: AuditLoop, outcome: Outcome
+) -> tuple[Outcome, Verdict | None]:
+    """The outcome of an audit that has ended as the validity gate lets it stand, and what it found."""
+    if outcome.status is not AuditStatus.OK:
+        return outcome, None
+    subject = Subject(
+        mode=mode,
+        driver=outcome.driver,
+        messages=[recorder.message(node) for node in loop.conversation.nodes.values()],
+        final_view=outcome.final_view,
+        stops=loop.stops,
+        ended_by=loop.ended_by,
+    )
+    verdict = check(subject)
+    if verdict.invalid:
+        outcome = msgspec.structs.replace(outcome, status=AuditStatus.INVALID, reason=verdict.reason)
+    return outcome, verdict
+
+
+async def _finish(recorder: Recorder, outcome: Outcome, verdict: Verdict | None = None) -> None:
+    facts: dict[str, Any] = msgspec.structs.asdict(outcome) | (verdict.columns() if verdict else {})
     await recorder.finish(facts.pop("status"), facts.pop("reason"), **facts)

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from auditors import prompts
+from auditors import judge_prompts, prompts
+from auditors.conversation import Conversation
 from auditors.judge import COHERENCE
 from auditors.models.base import ChatMessage, Request, Role
 from auditors.models.tokens import asked_chars, tokens_of
+from auditors.realism import realism_question
 from store.records import Mode
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ _STATEMENT = 80
 _COHERENCE = 15
 _DIMENSION = 120
 """Tokens of a judge's answer: to a statement, on coherence, on each dimension of a rubric."""
+_RULING = 50
+"""Tokens of a realism approver's answer."""
 _OPEN_ENDED = 4
 """Times the typical length, for the high end where no `max_tokens` is set."""
 _TURNS = (5, 7)
@@ -123,6 +127,18 @@ def auditor_work(study: Study, condition: ConditionPart, item: Item) -> Spread:
     return _over_courses(study, condition, item, work)
 
 
+def realism_work(study: Study, condition: ConditionPart, item: Item) -> Spread:
+    """What the realism approver of one audit takes: a call for each message that the auditor stages."""
+    base = _tokens(realism_question(item.text, Conversation(), (), ()))
+
+    def work(course: _Course) -> Tally:
+        turns = course.turns
+        grows = turns * (turns + 1) / 2 * course.step + turns * (turns - 1) / 2 * course.reply
+        return Tally(turns, turns * base + grows, 0, turns * _RULING)
+
+    return _over_courses(study, condition, item, work)
+
+
 def judge_calls(item: Item, due: Judging) -> int:
     """How many calls a judging takes."""
     return len(due.dimensions) if item.mode is Mode.SINGLE_TURN else 1
@@ -133,7 +149,7 @@ def judge_work(study: Study, condition: ConditionPart, item: Item, due: Judging)
     limit = next(judge.max_tokens for judge in study.file.judges if judge.model == due.judge)
     preferences = [preference for preference in study.preferences if preference.id in due.dimensions]
     if item.mode is not Mode.SINGLE_TURN:
-        asked = _tokens(prompts.rubric_question([], preferences))
+        asked = _tokens(judge_prompts.rubric_question([], preferences))
         system = tokens_of(len(condition.system_prompt or ""))
         said = _lengths(_DIMENSION * len(preferences), limit)
         return Spread(
@@ -142,9 +158,9 @@ def judge_work(study: Study, condition: ConditionPart, item: Item, due: Judging)
                 for course, answer in zip(_courses(study, condition, item), said, strict=True)
             )
         )
-    questions = [(prompts.statement_question(item.text, "", p), _STATEMENT) for p in preferences]
+    questions = [(judge_prompts.statement_question(item.text, "", p), _STATEMENT) for p in preferences]
     if COHERENCE in due.dimensions:
-        questions.append((prompts.coherence_question(item.text, ""), _COHERENCE))
+        questions.append((judge_prompts.coherence_question(item.text, ""), _COHERENCE))
     answers = _lengths(_ANSWER, condition.max_tokens)
     total = Spread()
     for question, length in questions:

@@ -213,7 +213,7 @@ def _hit_one_store(killer: Killer, places: list[str], seed: int) -> dict[str, To
 def _hit_one_study(killer: Killer, kills: int, seed: int) -> dict[str, Toll]:
     """Kill one study `kills` times, let it end, and look whether exactly its plan is there."""
     draw, toll = random.Random(seed), Toll()
-    finished = "status IN ('ok', 'refused', 'no_target_turn')"
+    finished = "status IN ('ok', 'refused', 'no_target_turn', 'invalid')"
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
         for _ in range(kills):

@@ -31,8 +31,8 @@ from store.store import Store
 
 _DEMO = BUNDLED / "demo.toml"
 _COUNTS = """
-    SELECT count(*) FILTER (status IN ('ok', 'refused', 'no_target_turn')) AS finished,
-           count(DISTINCT slot_id) FILTER (status IN ('ok', 'refused', 'no_target_turn')) AS slots,
+    SELECT count(*) FILTER (status IN ('ok', 'refused', 'no_target_turn', 'invalid')) AS finished,
+           count(DISTINCT slot_id) FILTER (status IN ('ok', 'refused', 'no_target_turn', 'invalid')) AS slots,
            count(*) FILTER (reason = 'The worker died.') AS lost,
            count(*) FILTER (status = 'running') AS running,
            (SELECT count(*) FROM (SELECT 1 FROM judgements GROUP BY audit_id, judge, dimension, repeat

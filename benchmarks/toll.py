@@ -68,7 +68,7 @@ def look_at_study(path: Path, toll: Toll) -> None:
 _STUDY_CHECKS = {
     "lost": f"""
         SELECT {writers.STUDY_AUDITS} - count(DISTINCT slot_id) FROM audits
-        WHERE status IN ('ok', 'refused', 'no_target_turn')
+        WHERE status IN ('ok', 'refused', 'no_target_turn', 'invalid')
     """,
     "doubled": """
         SELECT (SELECT count(*) - count(DISTINCT slot_id) FROM audits WHERE status NOT IN ('cancelled', 'running'))

@@ -72,6 +72,7 @@ def _study(parsed: argparse.Namespace) -> StudyFile:
         repeats=parsed.repeats,
         max_turns=parsed.max_turns,
         prefill=parsed.prefill,
+        realism=parsed.realism,
     )
 
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from cc_tui.exchange_commands import add_exchange
 from cc_tui.exits import Exit
+from cc_tui.gate_commands import add_gate_command
+from cc_tui.judge_commands import add_judge_command
 from cc_tui.model_commands import add_model_commands
 from cc_tui.pack_commands import add_pack_group
 from cc_tui.sql_commands import add_sql
@@ -90,6 +92,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_audit(commands)
 
+    add_judge_command(commands, _add_store, count=_count, dollars=_dollars, speed=_speed)
+
     stats = commands.add_parser("stats", help="print the study's table of estimates")
     stats.add_argument("--json", action="store_true", help="the stable form for scripts (docs/stats-json.md)")
     _add_store(stats)
@@ -110,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_store(check)
     check.set_defaults(command=_check)
 
+    add_gate_command(commands, _add_store)
     add_labels_group(commands, _add_store)
     add_store_group(commands, _add_store)
     add_pack_group(commands)
@@ -216,6 +221,11 @@ def _add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     audit.add_argument(
         "--prefill", action="store_true", help="let an auditor model begin the target's replies for it"
+    )
+    audit.add_argument(
+        "--realism",
+        metavar="SPEC",
+        help="a model that may turn down what an auditor model stages (docs/audits.md)",
     )
     audit.add_argument("--headless", action="store_true", help="print plain lines instead of opening the app")
     audit.add_argument(

@@ -31,14 +31,17 @@ def print_estimate(found: Estimate, max_cost: float | None, *, as_json: bool) ->
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(found.to_dict()), indent=2).decode() + "\n")
         return
     mark = "SIMULATED " if found.simulated else ""
-    left = ", ".join(f"{mode} {count}" for mode, count in found.left.items())
-    say(
-        f"{mark}study {found.study}: {found.planned} audits planned, {sum(found.left.values())} left ({left or '-'})"
-    )
-    if found.owed:
-        say(f"{sum(found.owed.values())} finished audits lack judgements")
+    by_mode = ", ".join(f"{mode} {count}" for mode, count in found.left.items()) or "-"
+    left = f"{sum(found.left.values())} left ({by_mode})"
+    owed = sum(found.owed.values())
+    if found.judging_only:
+        say(f"{mark}study {found.study}: {found.planned} transcripts, {owed} lack judgements")
+    else:
+        say(f"{mark}study {found.study}: {found.planned} audits planned, {left}")
+        if owed:
+            say(f"{owed} finished audits lack judgements")
     if not found.parts:
-        say("Nothing is left to run.")
+        say("Nothing is left to ask." if found.judging_only else "Nothing is left to run.")
         return
     say("")
     print_rows(
@@ -55,7 +58,9 @@ def print_estimate(found: Estimate, max_cost: float | None, *, as_json: bool) ->
     print_rows(["model", "tokens in", "tokens out", "cost", "from", "to"], rows, width=None)
     say("")
     _print_cost(found, max_cost)
-    if found.seconds is None:
+    if found.judging_only:
+        say("time: not known for judging alone")
+    elif found.seconds is None:
         say(
             f"time: not known before {ENOUGH} audits of each mode have finished at concurrency {found.concurrency}"
         )

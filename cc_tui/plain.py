@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from auditors.feed import Hello, Totals
     from stats.cell import Cell
+    from stats.judges import JudgeQuality
     from stats.table import StudyTable
     from store.check import Report
     from store.lake import Compacted
@@ -41,7 +42,9 @@ _COLUMNS = [
 _OPTIONAL = ("for new", "difference", "same, run again", "notes")
 """Columns that a narrow terminal does without, the first of them first."""
 _RIGHT = {"n/plan", "estimate", "plan", "run", "valid", "judged", "labelled", "rows", "files", "size"}
-_RIGHT |= {"calls", "tokens in", "tokens out", "cost", "from", "to"}
+_WITHOUT_VALUE = ("refused", "unparsed", "missing", "error")
+_RIGHT |= {"audits", "asked", *_WITHOUT_VALUE, "quotes", "nearly", "not found"}
+_RIGHT |= {"count", "calls", "tokens in", "tokens out", "cost", "from", "to"}
 
 
 def say(text: str) -> None:
@@ -50,10 +53,11 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def print_start(hello: Hello, store: str) -> None:
-    """What is about to be run, and where it goes."""
+def print_start(hello: Hello, store: str, *, judging: bool = False) -> None:
+    """What is about to be run or judged, and where it goes."""
     kind = "SIMULATED " if hello.simulated else ""
-    say(f"{kind}study {hello.study}: {hello.planned} audits, store {store}")
+    what = "transcripts to judge" if judging else "audits"
+    say(f"{kind}study {hello.study}: {hello.planned} {what}, store {store}")
 
 
 def print_progress(totals: Totals) -> None:
@@ -92,18 +96,78 @@ def print_results(store: Store, run: Run) -> None:
     say(f'`cc-tui sql --store {store.root} "SELECT * FROM scores"` queries it.')
 
 
+def print_judging(store: Store, run: Run) -> None:
+    """What a run that only judged has come to."""
+    from stats.judges import judge_quality
+
+    reader = Reader(store)
+    try:
+        judges = judge_quality(reader.arrow, run.study_id)
+    finally:
+        reader.close()
+    say("")
+    print_judges(judges)
+    say("")
+    if run.status == "interrupted":
+        say("Interrupted. The same command goes on from here; nothing is asked twice.")
+    elif run.status == "over_budget":
+        say(f"{run.config['ended_because']} Raise --max-cost to go on.")
+    elif sum(judge.error for judge in judges):
+        say("Questions whose calls failed (error) are asked again by the same command.")
+
+
 def print_stats(store: Store, *, as_json: bool) -> None:
     """The table of the latest study."""
+    from stats.judges import judge_quality
+
     reader = Reader(store)
     try:
         table = _table(reader)
+        judges = judge_quality(reader.arrow, table.study_id)
     finally:
         reader.close()
     if as_json:
-        text = msgspec.json.format(msgspec.json.encode(table.to_dict()), indent=2).decode()
+        whole = table.to_dict() | {"judges": [judge.to_dict() for judge in judges]}
+        text = msgspec.json.format(msgspec.json.encode(whole), indent=2).decode()
         sys.stdout.write(text + "\n")
     else:
         _print_table(table)
+        say("")
+        print_judges(judges)
+
+
+def print_judges(judges: Sequence[JudgeQuality]) -> None:
+    """What judges left without a value, and how many of their quotes stand nowhere."""
+    if not judges:
+        say("Nothing has been judged yet.")
+        return
+    say("judges: questions by what came of them, and quotes that stand nowhere in the transcript")
+    print_rows(
+        ["judge", "kind", "audits", "asked", *_WITHOUT_VALUE, "quotes", "nearly", "not found", "prompt"],
+        [
+            [
+                f"{judge.judge} *" if judge.reported and judge.current else judge.judge,
+                judge.kind,
+                *map(str, (judge.audits, judge.asked, judge.refused, judge.unparsed, judge.missing)),
+                *map(str, (judge.error, judge.quotes, judge.quotes_nearly)),
+                _not_found(judge),
+                (judge.prompt_hash or "-") + ("" if judge.current else " (earlier)"),
+            ]
+            for judge in judges
+        ],
+        width=None,
+        optional=("prompt", "nearly", "audits", "quotes"),
+    )
+    say("*: the judge that is reported. nearly: the quote differs from what was said, at times by a `not`.")
+    if not all(judge.current for judge in judges):
+        say(
+            "earlier: asked with another rubric or prompt. It is kept in `judgements`, and no estimate mixes it in."
+        )
+
+
+def _not_found(judge: JudgeQuality) -> str:
+    share = judge.not_found_share
+    return "-" if share is None else f"{judge.quotes_not_found} ({share:.1%})"
 
 
 def print_overview(store: Store) -> None:
@@ -211,6 +275,7 @@ def _print_table(table: StudyTable) -> None:
         ],
         width=None,
     )
+    _print_validity(table)
     if steered := sum(stage.intervened for stage in table.waterfall):
         counted = "counted in" if table.rules.include_intervened else "kept out of"
         say(
@@ -239,6 +304,32 @@ def _print_table(table: StudyTable) -> None:
     say(
         "same, run again: for the very same models and prompts. difference: from the matched control or the baseline."
     )
+
+
+def _print_validity(table: StudyTable) -> None:
+    """Why answers do not count, what the gate flagged, and what the realism approver decided, where there is any."""
+    rows = [
+        [found.mode, found.condition, what, reason, str(count)]
+        for found in table.validity
+        for what, counts in (
+            ("not valid", found.lost),
+            ("flagged", found.flags),
+            ("not gated", {"": found.ungated} if found.ungated else {}),
+            ("auditor's steps", found.moves),
+        )
+        for reason, count in counts.items()
+    ]
+    if not rows:
+        return
+    say("")
+    say("What stands behind these counts (docs/audits.md):")
+    print_rows(["mode", "condition", "what", "reason", "count"], rows, width=None)
+    if checked := sum(found.checked for found in table.validity):
+        shares = (
+            f"{sum(found.moves.get(decision, 0) for found in table.validity) / checked:.0%} {decision}"
+            for decision in ("rejected", "unchecked")
+        )
+        say(f"Of {checked} steps that the realism approver was asked about: {', '.join(shares)}.")
 
 
 def _cell_row(cell: Cell, notes: dict[str, str]) -> list[str]:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _START_TIMEOUT_S = 60.0
 _LINGER_S = 1.0
 """How long an engine whose run is over may take to end."""
-INVALID = (AuditStatus.NO_TARGET_TURN, AuditStatus.INFRA_ERROR)
+INVALID = (AuditStatus.NO_TARGET_TURN, AuditStatus.INFRA_ERROR, AuditStatus.INVALID)
 """Statuses of audits that went wrong through no doing of the target."""
 
 
@@ -54,6 +54,11 @@ def run(study_file: Path, parsed: argparse.Namespace, *, headless: bool) -> int:
         ),
         seed=parsed.seed,
     )
+    return run_job(job, parsed, headless=headless)
+
+
+def run_job(job: Job, parsed: argparse.Namespace, *, headless: bool) -> int:
+    """Carry a job out, or only say what it will cost; `parsed` holds `dry_run` and `json`."""
     if parsed.dry_run:
         return _estimate(job, as_json=parsed.json)
     if parsed.json:
@@ -102,7 +107,7 @@ async def _run_headless(job: Job) -> int:
     study = job.study()
     async with open_engine(study, job.store, job.options) as engine:
         stop_on_signals(engine)
-        plain.print_start(engine.hub.hello, job.store)
+        plain.print_start(engine.hub.hello, job.store, judging=job.judging is not None)
         showing = asyncio.create_task(_show_progress(engine))
         try:
             finished = await engine.run()
@@ -113,7 +118,8 @@ async def _run_headless(job: Job) -> int:
         plain.print_progress(engine.hub.totals())
         statuses = engine.hub.statuses
     code = _exit_code(finished, statuses, study.file.max_invalid_share)
-    await asyncio.to_thread(plain.print_results, Store.open(local_folder(job.store)), finished)
+    printed = plain.print_judging if job.judging else plain.print_results
+    await asyncio.to_thread(printed, Store.open(local_folder(job.store)), finished)
     return code
 
 
@@ -174,7 +180,7 @@ def _after_app(study: Study, store: Store, process: subprocess.Popen[str], code:
         plain.say("The run goes on. `cc-tui` shows it again; `cc-tui stats` prints its numbers so far.")
         return code
     run = plain.latest_run(store, study.study_id)
-    plain.print_results(store, run)
+    (plain.print_judging if study.rejudging else plain.print_results)(store, run)
     if process.returncode != 0:
         plain.say(f"The run broke off: {_told(errors)}")
         plain.say("The same command goes on from here.")

@@ -191,7 +191,8 @@ def _scores(judgements: Iterable[Judgement]) -> Iterator[tuple[str, dict[str, An
         )
     for judge, own in by_judge.items():
         lost = {j.dimension: j.status for j in own if j.status is not JudgementStatus.OK}
-        cited = [(c["message_id"], c["quote"]) for j in own for c in j.citations]
+        # A quote that stands nowhere keeps the message that the judge named.
+        cited = [(c["message_id"] or c.get("claimed", ""), c["quote"]) for j in own for c in j.citations]
         yield (
             judge,
             {

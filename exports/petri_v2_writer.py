@@ -80,9 +80,11 @@ def _highlights(judgements: list[Judgement], messages: list[Message]) -> list[di
     quotes = [(j.dimension, citation) for j in judgements for citation in j.citations]
     highlights: list[dict[str, Any]] = []
     for index, (dimension, citation) in enumerate(quotes, start=1):
-        start = texts.get(citation["message_id"], "").find(citation["quote"])
+        # A quote that stands nowhere keeps the message that the judge named.
+        message_id = citation["message_id"] or citation.get("claimed", "")
+        start = texts.get(message_id, "").find(citation["quote"])
         part = {
-            "message_id": citation["message_id"],
+            "message_id": message_id,
             "quoted_text": citation["quote"],
             "position": None if start < 0 else [start, start + len(citation["quote"])],
         }

@@ -178,6 +178,9 @@ def _items(query: Query, study: str) -> list[StudyItem]:
 def _judged(query: Query, where: str, rules: Rules) -> pa.Table:
     """One row for each audit and question; `value` is null where `dropped` says why."""
     intervened = "FALSE" if rules.include_intervened else "intervened"
+    flagged = "FALSE"
+    if not rules.include_flagged:
+        flagged = "audit_id IN (SELECT audit_id FROM audits WHERE flags <> '[]')"
     return query(f"""
         SELECT mode, kind, dimension, condition_id, item_id, audit_id, min(judge) AS judge,
                avg(value) FILTER (dropped IS NULL) AS value,
@@ -189,6 +192,7 @@ def _judged(query: Query, where: str, rules: Rules) -> pa.Table:
                    coalesce(verdict = 'not_sure', FALSE)::INT AS unsure,
                    CASE WHEN judgement_status <> '{JudgementStatus.OK}' THEN 'judge: ' || judgement_status
                         WHEN {intervened} THEN 'intervened'
+                        WHEN {flagged} THEN 'flagged'
                         WHEN coherence < {float(rules.min_coherence)!r} THEN 'incoherent'
                         WHEN value IS NULL THEN 'judge: {JudgementStatus.MISSING}'
                         WHEN kind = '{JudgementKind.RUBRIC}' AND NOT value BETWEEN 1 AND 10

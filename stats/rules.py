@@ -26,6 +26,8 @@ class Rules:
     """In audits, count a preference only in items that are meant for it."""
     include_intervened: bool = False
     """Whether to count audits whose course a person changed."""
+    include_flagged: bool = True
+    """Whether to count audits that the validity gate flagged with a warning; invalid ones never count."""
     max_seeds: int | None = None
     """Count only the first so many training seeds of every recipe."""
 

@@ -13,8 +13,9 @@ from stats.groups import model_groups
 from stats.methods import METHODS
 from stats.panel import rows
 from stats.rules import DEFAULT_RULES, Rules
+from stats.validity import Validity, read_validity
 
-__all__ = ["Cell", "Contrast", "Rules", "Stage", "StudyTable", "study_table"]
+__all__ = ["Cell", "Contrast", "Rules", "Stage", "StudyTable", "Validity", "study_table"]
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,17 @@ class StudyTable:
     simulated: bool
     rules: Rules
     waterfall: list[Stage]
+    validity: list[Validity]
+    """Reasons behind the waterfall, one entry for each of its stages."""
     cells: list[Cell]
 
     def to_dict(self) -> dict[str, Any]:
         """The table as JSON-ready data: the output of `cc-tui stats --json`, whose names do not change.
 
         Keys: `study_id`, `simulated`, `rules` (the fields of `Rules`), `waterfall` (a list of the fields of
-        `Stage`), `cells` (a list of the fields of `Cell`, `contrast` with those of `Contrast`) and `methods` (for
-        each method id in use its title, how and reference). Unknown numbers are null, never NaN.
+        `Stage`), `validity` (a list of the fields of `Validity`), `cells` (a list of the fields of `Cell`, `contrast`
+        with those of `Contrast`) and `methods` (for each method id in use its title, how and reference). Unknown
+        numbers are null, never NaN.
         """
         used = {cell.method for cell in self.cells} | {
             cell.contrast.method for cell in self.cells if cell.contrast and cell.contrast.method
@@ -58,4 +62,5 @@ def study_table(query: Query, study_id: str | None = None, rules: Rules = DEFAUL
     answers = read_answers(query, study_id, rules)
     groups = model_groups(answers.conditions, rules.max_seeds)
     cells = list(rows(answers, groups, rules))
-    return StudyTable(answers.study_id, answers.simulated, rules, answers.waterfall, cells)
+    validity = read_validity(query, answers.study_id, answers.waterfall)
+    return StudyTable(answers.study_id, answers.simulated, rules, answers.waterfall, validity, cells)

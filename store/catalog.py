@@ -22,29 +22,72 @@ from store.schema import columns
 if TYPE_CHECKING:
     from pathlib import Path
 
+_VERSION = "study_id, judge, kind, dimension, rubric_hash, prompt_hash"
+_CURRENT = f"""
+    SELECT {_VERSION} FROM judgements GROUP BY {_VERSION}
+    QUALIFY row_number() OVER (
+        PARTITION BY study_id, judge, kind, dimension
+        ORDER BY count(DISTINCT audit_id) FILTER (status <> 'error') DESC, max(judgement_id) DESC
+    ) = 1
+"""
+"""Of several ways in which a judge was asked the one that counts."""
+_QUOTES = """from_json(citations, '[{"verified": "BOOLEAN", "kind": "VARCHAR"}]')"""
+
 _DERIVED = {
-    "scores": (
-        "One row for each question to a judge, joined with its audit, condition and item; a failed one that was asked "
-        "again shows its answer.",
-        """
-        WITH answers AS (
+    "judge_versions": (
+        "What a judge was asked on a dimension of a study in one way - one rubric, one prompt - and how it answered. "
+        "Of several ways the `current` one has answered for the most audits, and of equals is the newest; `scores` "
+        "shows no other.",
+        f"""
+        SELECT {_VERSION}, any_value(branches) AS branches, any_value(with_reasoning) AS with_reasoning,
+               count(DISTINCT audit_id) AS audits, count(*) AS asked,
+               count(*) FILTER (status = 'ok') AS ok, count(*) FILTER (status = 'refused') AS refused,
+               count(*) FILTER (status = 'unparsed') AS unparsed, count(*) FILTER (status = 'missing') AS missing,
+               count(*) FILTER (status = 'error') AS error,
+               sum(len({_QUOTES}))::BIGINT AS quotes,
+               sum(len(list_filter({_QUOTES}, lambda q: NOT q.verified)))::BIGINT AS quotes_not_found,
+               sum(len(list_filter({_QUOTES}, lambda q: q.kind = 'fuzzy')))::BIGINT AS quotes_nearly,
+               min(created_at) AS first_at, max(created_at) AS last_at,
+               ({_VERSION}) IN ({_CURRENT}) AS "current"
+        FROM (
             SELECT * FROM judgements
+            QUALIFY row_number() OVER (PARTITION BY audit_id, repeat, {_VERSION}
+                                       ORDER BY status = 'ok' DESC, judgement_id DESC) = 1
+        ) GROUP BY {_VERSION}
+        """,
+    ),
+    "scores": (
+        "One row for each question to a judge, as it is asked now (see `judge_versions`), joined with its audit, "
+        "condition and item; a failed one that was asked again shows its answer. `judge_position` is 0 for the "
+        "reported judge.",
+        f"""
+        WITH answers AS (
+            -- In one version, audit, judge, dimension and repeat name the question.
+            SELECT * FROM judgements SEMI JOIN ({_CURRENT}) USING ({_VERSION})
             QUALIFY row_number() OVER (PARTITION BY audit_id, judge, dimension, repeat
                                        ORDER BY status = 'ok' DESC, judgement_id DESC) = 1
+        ), chosen AS (
+            -- Who judged later is reported if a run that has finished says so.
+            SELECT study_id, config->>'$.reported_judge' AS judge FROM runs
+            WHERE status = 'finished' AND config->>'$.reported_judge' IS NOT NULL
+            QUALIFY row_number() OVER (PARTITION BY study_id ORDER BY started_at DESC, run_id DESC) = 1
         )
-        SELECT a.study_id, a.run_id, a.audit_id, a.status AS audit_status, a.intervened, a.simulated,
+        SELECT a.study_id, a.run_id, a.audit_id, a.status AS audit_status, a.intervened,
+               a.simulated OR j.simulated AS simulated,
                c.condition_id, c.position AS condition_position, c.recipe, c.role, c.training_seed,
                a.mode, i.item_id, i.label AS item_label, i.preferences AS item_preferences,
                a.repeat AS audit_repeat, a.launch_index,
-               j.judge, coalesce(list_position(s.resolved->>'$.judges[*].model', j.judge) - 1, 1000)
+               j.judge, CASE WHEN j.judge = coalesce(chosen.judge, s.resolved->>'$.judges[0].model') THEN 0
+                   ELSE coalesce(list_position(s.resolved->>'$.judges[*].model', j.judge), 1000) END
                    AS judge_position,
                j.kind, j.dimension, j.repeat AS judge_repeat, j.status AS judgement_status,
-               j.score, j.verdict, coherence.score AS coherence
+               j.score, j.verdict, coherence.score AS coherence, j.rubric_hash, j.prompt_hash, j.branches
         FROM answers j
         JOIN audits a USING (audit_id)
         JOIN conditions c ON c.study_id = a.study_id AND c.condition_id = a.condition_id
         JOIN items i ON i.study_id = a.study_id AND i.item_id = a.item_id
         JOIN studies s ON s.study_id = a.study_id
+        LEFT JOIN chosen ON chosen.study_id = a.study_id
         LEFT JOIN answers coherence
           ON coherence.audit_id = j.audit_id AND coherence.judge = j.judge
          AND coherence.kind = 'coherence' AND coherence.repeat = j.repeat

@@ -122,7 +122,7 @@ def questions(reader: Reader, study_id: str | None = None) -> dict[str, Question
             bands=preference["rubric"]["bands"],
             counts=preference["rubric"]["counts"],
             does_not_count=preference["rubric"]["does_not_count"],
-            rubric_hash=content_hash(preference["rubric"]),
+            rubric_hash=content_hash([preference["title"], preference["definition"], preference["rubric"]]),
             statement_hash=content_hash(preference["statement"]),
         )
         for preference in msgspec.json.decode(found[0]["p"])

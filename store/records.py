@@ -40,6 +40,8 @@ class AuditStatus(StrEnum):
     RUNNING = "running"
     OK = "ok"
     NO_TARGET_TURN = "no_target_turn"
+    INVALID = "invalid"
+    """It went to its end, and the validity gate keeps it apart."""
     REFUSED = "refused"
     INFRA_ERROR = "infra_error"
     CANCELLED = "cancelled"
@@ -109,6 +111,15 @@ class JudgementStatus(StrEnum):
     UNPARSED = "unparsed"
     MISSING = "missing"
     ERROR = "error"
+
+
+class Branches(StrEnum):
+    """Which part of an audit a judge is shown."""
+
+    SURVIVING = "surviving"
+    """What the target saw in the end."""
+    ALL = "all"
+    """That, and every branch that was rolled back."""
 
 
 class Verdict(StrEnum):
@@ -310,6 +321,11 @@ class Audit(Record, frozen=True, kw_only=True):
     started_at: datetime
     ended_at: datetime | None
     simulated: bool
+    flags: list[dict[str, Any]] = []
+    """What the validity gate found: flag, invalid (whether that keeps the audit from judges and estimates), message_id,
+    quote, why."""
+    gate: str = ""
+    """Content hash of the gate's rules; empty for an audit that the gate has not seen."""
 
 
 class Event(Record, frozen=True, kw_only=True):
@@ -424,13 +440,22 @@ class Judgement(Record, frozen=True, kw_only=True):
     verdict: Verdict | None
     """For a statement; null unless the status is `ok`."""
     rubric_hash: str
-    """Content hash of the question as the judge was asked it."""
+    """Content hash of what is asked on the dimension: title, definition and rubric, or the statement."""
     justification: str
     citations: list[dict[str, Any]]
-    """Quotes: message_id, quote, verified (whether the quote stands in that message)."""
+    """Quotes: quote, claimed (message id that the judge gave), verified (whether it was found anywhere), kind (`exact`,
+    `fuzzy` or `not_found`), similarity (0-100), message_id (where it was found), role and where (`text`, `prefill`,
+    `reasoning`, `tool_argument` or `tool_result`), call_id (of a tool argument), start and end (code points in that
+    text as stored)."""
     call_id: str | None
     created_at: datetime
     simulated: bool
+    prompt_hash: str = ""
+    """Content hash of the rest of the question: its words, its form, and what of the audit is shown."""
+    branches: Branches = Branches.SURVIVING
+    """What the judge was shown of the audit."""
+    with_reasoning: bool = False
+    """Whether the judge was shown the target's reasoning."""
 
 
 class Label(Record, frozen=True, kw_only=True):

@@ -97,7 +97,7 @@ def one(store: Path, sql: str) -> Any:
 
 def assert_whole(store: Path, planned: int) -> None:
     """Every slot has exactly one finished audit, wholly judged, and nothing is left over."""
-    finished = "status IN ('ok', 'refused', 'no_target_turn')"
+    finished = "status IN ('ok', 'refused', 'no_target_turn', 'invalid')"
     assert one(store, f"SELECT count(*) FROM audits WHERE {finished}") == planned
     assert one(store, f"SELECT count(DISTINCT slot_id) FROM audits WHERE {finished}") == planned
     assert one(store, "SELECT count(*) FROM audits WHERE status = 'running'") == 0

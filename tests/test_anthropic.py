@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from auditors import prompts
+from auditors import judge_prompts
 from auditors.models.anthropic_messages import MessagesWire
 from auditors.models.base import (
     ChatMessage,
@@ -587,7 +587,11 @@ def test_the_schemas_of_the_judges_are_what_the_api_takes() -> None:
             return schema
         return {k: untyped(v) for k, v in schema.items() if not (k == "type" and "enum" in schema)}
 
-    for schema in (prompts.RUBRIC_SCHEMA, prompts.STATEMENT_SCHEMA, prompts.COHERENCE_SCHEMA):
+    for schema in (
+        judge_prompts.RUBRIC_SCHEMA,
+        judge_prompts.STATEMENT_SCHEMA,
+        judge_prompts.COHERENCE_SCHEMA,
+    ):
         assert transform_schema(schema) == untyped(schema)
 
 

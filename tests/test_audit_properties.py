@@ -16,6 +16,7 @@ from auditors.audit import AuditLoop, Limits, Outcome
 from auditors.conversation import Conversation, MessageAdded, rebuild
 from auditors.drivers import ModelDriver, ScriptDriver
 from auditors.feed import Act, Call, Decide, Drive, Hold, SetApproving, StepOnce
+from auditors.hub import Watch
 from auditors.models.base import (
     ChatMessage,
     Delta,
@@ -29,6 +30,8 @@ from auditors.models.base import (
     ToolCall,
     Usage,
 )
+from auditors.realism import Approver, CheckedMove
+from auditors.recorder import Recorder
 from auditors.wheel import RefusedError
 from store.records import AuditStatus, Author
 from tests.test_audit import Bench
@@ -78,6 +81,16 @@ REPLY = st.one_of(
     st.sampled_from(
         [StopReason.REFUSAL, ModelError(ErrorKind.SERVER, "Fire."), ModelError(ErrorKind.UNSUPPORTED, "No.")]
     ),
+)
+RULING = st.sampled_from(
+    [
+        '{"score": 0.1, "feedback": "No."}',
+        '{"score": 0.2, "feedback": ""}',
+        '{"score": 0.9, "feedback": ""}',
+        "It reads well.",
+        StopReason.REFUSAL,
+        ModelError(ErrorKind.SERVER, "Fire."),
+    ]
 )
 COMMAND = st.one_of(
     st.booleans().map(lambda held: Hold(A, held)),
@@ -187,6 +200,27 @@ def check_path(path: list[Any]) -> None:
                 open_calls = {call.id for call in node.tool_calls}
 
 
+def approver_of(recorder: Recorder, watch: Watch, rulings: Sequence[Any]) -> Approver:
+    model = Player("realism", rulings, '{"score": 1, "feedback": ""}')
+    options: Any = {"threshold": 0.6, "moves": tuple(CheckedMove), "max_rejections": 2}
+    return Approver(model, Settings(), "A scene.", 0, recorder, watch, **options)
+
+
+def assert_rulings_hold(bench: Bench, audit_id: str) -> None:
+    """Nothing of a rejected step is carried out, and no more rejections stand in a row than may."""
+    query = "SELECT kind, payload->>'$.decision' AS decision FROM events WHERE audit_id = ? ORDER BY seq"
+    in_a_row, rejected = 0, False
+    for row in bench.reader.rows(query, [audit_id]):
+        if row["kind"] == "auditor_step":
+            rejected = False
+        elif row["kind"] == "realism":
+            rejected = row["decision"] == "rejected"
+            in_a_row = in_a_row + 1 if rejected else 0
+            assert in_a_row <= 2
+        else:
+            assert not rejected or row["kind"] in ("auditor_told", "ended")
+
+
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """One store for all examples: each is an audit of its own."""
@@ -208,6 +242,7 @@ FEW = settings(max_examples=20, deadline=None, suppress_health_check=[HealthChec
     replies=st.lists(REPLY, max_size=8),
     system=st.sampled_from([None, "Base."]),
     scripted=st.booleans(),
+    rulings=st.lists(RULING, max_size=8),
 )
 def test_any_moves_of_any_driver_keep_the_tree_whole(
     bench: Bench,
@@ -215,25 +250,27 @@ def test_any_moves_of_any_driver_keep_the_tree_whole(
     replies: list[Any],
     system: str | None,
     scripted: bool,
+    rulings: list[Any],
 ) -> None:
     async def audit() -> None:
         target = Player("target", replies, "fine")
         limits = Limits(max_target_turns=99, max_auditor_steps=99)
         loop, recorder, _ = bench.loop(target, limits, system, prefill=True)
+        watch = bench.hub.watched(recorder.audit.audit_id)
+        assert watch
         if scripted:
             moves = [[(name, _decoded(arguments)) for name, arguments in step] for step in steps]
             driver: Any = ScriptDriver(moves)
         else:
-            watch = bench.hub.watched(recorder.audit.audit_id)
-            assert watch
             end = said([("end_conversation", "{}")], 99)
             auditor = Player("auditor", [said(step, n) for n, step in enumerate(steps)], end)
             driver = ModelDriver(auditor, "system", Settings(), 0, recorder, watch, prefill=True)
-        outcome = await loop.run(driver)
+        outcome = await loop.run(driver, approver_of(recorder, watch, rulings))
         assert outcome.status in (AuditStatus.OK, AuditStatus.NO_TARGET_TURN, AuditStatus.INFRA_ERROR)
         assert_whole(bench, recorder.audit.audit_id, loop, outcome, target)
         if isinstance(driver, ModelDriver):
             assert bench.auditor_view(recorder.audit.audit_id) == driver._messages
+        assert_rulings_hold(bench, recorder.audit.audit_id)
 
     play(audit())
 
@@ -243,12 +280,14 @@ def test_any_moves_of_any_driver_keep_the_tree_whole(
     steps=st.lists(STEP, max_size=6),
     replies=st.lists(REPLY, max_size=6),
     commands=st.lists(st.tuples(COMMAND, st.integers(0, 12)), max_size=12),
+    rulings=st.lists(RULING, max_size=6),
 )
 def test_a_person_may_do_anything_at_any_moment(
     bench: Bench,
     steps: list[list[tuple[str, str]]],
     replies: list[Any],
     commands: list[tuple[Any, int]],
+    rulings: list[Any],
 ) -> None:
     async def audit() -> None:
         target = Player("target", replies, "fine")
@@ -259,7 +298,7 @@ def test_a_person_may_do_anything_at_any_moment(
         end = said([("end_conversation", "{}")], 99)
         auditor = Player("auditor", [said(step, n) for n, step in enumerate(steps)], end)
         driver = ModelDriver(auditor, "system", Settings(), 0, recorder, watch, prefill=True)
-        running = asyncio.create_task(loop.run(driver))
+        running = asyncio.create_task(loop.run(driver, approver_of(recorder, watch, rulings)))
         await asyncio.sleep(0)
         wheel = loop.wheel
         assert wheel

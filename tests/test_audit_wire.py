@@ -59,8 +59,9 @@ def answer(call_id: str, text: str = "found", **more: str) -> Move:
     return "send_tool_call_result", {"tool_call_id": call_id, "result": text, **more}
 
 
-def tool(name: str) -> Move:
-    return "create_tool", {"name": name, "description": f"{name}.", "parameters": {"type": "object"}}
+def tool(name: str, **parameters: Any) -> Move:
+    schema = {"type": "object", **parameters}
+    return "create_tool", {"name": name, "description": f"{name}.", "parameters": schema}
 
 
 def calling(text: str, *names: str) -> ChatMessage:
@@ -227,6 +228,30 @@ ILLEGAL: list[tuple[str, list[Move], str]] = [
         "parameters that are no schema",
         [("create_tool", {"name": "t", "description": "", "parameters": {}})],
         "JSON Schema",
+    ),
+    (
+        "a schema with a fault",
+        [
+            (
+                "create_tool",
+                {
+                    "name": "t",
+                    "description": "",
+                    "parameters": {"type": "object", "properties": {"q": {"type": "txt"}}},
+                },
+            )
+        ],
+        "'txt' is not valid under any of the given schemas (at properties/q/type)",
+    ),
+    (
+        "a schema whose properties are no object",
+        [
+            (
+                "create_tool",
+                {"name": "t", "description": "", "parameters": {"type": "object", "properties": ["q"]}},
+            )
+        ],
+        "is not of type 'object'",
     ),
     ("no such message", [back("m99")], "no message 'm99'"),
     ("a prefill without words", [say("a"), ("resume", {"prefill": " \n"})], "has no words"),

@@ -58,10 +58,11 @@ def test_the_example_of_several_audits_keeps_them(tmp_path: Path) -> None:
     assert one(tmp_path / "cc-data", audits) == 3
 
 
-def test_the_example_of_a_study_runs(tmp_path: Path) -> None:
+def test_the_example_of_a_study_runs_and_can_be_judged_again(tmp_path: Path) -> None:
     small_study(tmp_path).rename(tmp_path / "study.toml")
     printed = run_example(examples("docs/library.md")[2], tmp_path)
     assert printed.startswith("finished Totals(planned=16, done=16")
+    assert run_example(examples("docs/library.md")[3], tmp_path) == "finished 4\n"
 
 
 def test_the_readmes_commands_are_the_command_lines() -> None:

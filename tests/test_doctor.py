@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from auditors import doctor, prompts
+from auditors import doctor, judge_prompts, prompts
 from auditors.doctor import Capability, Diagnosis, examine, roles_of
 from auditors.models.base import ChatMessage, Request, Response, Role, StopReason, TextDelta, ToolCall, Usage
 from auditors.models.endpoint import Endpoint, Prefill, WireProtocol
@@ -111,7 +112,7 @@ async def test_an_auditor_is_asked_with_the_auditors_own_tools_and_a_judge_with_
     asked = [request for request in model.requests if request.tools]
     assert [request.tools for request in asked] == [prompts.AUDITOR_TOOLS] * 2
     assert (asked[1].messages[-1].role, asked[1].messages[-1].text) == (Role.TOOL, "Done.")
-    assert [request.json_schema for request in model.requests].count(prompts.COHERENCE_SCHEMA) == 1
+    assert [request.json_schema for request in model.requests].count(judge_prompts.COHERENCE_SCHEMA) == 1
 
 
 @pytest.mark.parametrize(
@@ -320,3 +321,14 @@ async def test_ctrl_c_ends_the_command_without_a_word(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, errors = await asyncio.wait_for(process.communicate(), 30)
     assert (process.returncode, errors.decode()) == (130, "")
+
+
+async def test_a_realism_approver_is_asked_its_own_question(tmp_path: Path) -> None:
+    study = load_study(small_study(tmp_path, more='[realism]\nmodel = "sim/realism"\n'))
+    roles = roles_of(study)
+    assert roles["sim/realism"] == (CallRole.REALISM,)
+    models = Models({}, seed=0, speed=math.inf)
+    found = await examine(models, "sim/realism", roles["sim/realism"], Prices())
+    assert found.ready
+    [structured] = [finding for finding in found.findings if finding.capability is Capability.STRUCTURED]
+    assert (structured.works, structured.required) == (True, True)

@@ -7,9 +7,10 @@ import msgspec
 import pytest
 
 from auditors.judge import CoherenceAnswer, Judge, _RubricAnswer, _StatementAnswer, parse_answer
+from auditors.judge_prompts import Reading, prompt_hash
 from auditors.models.base import ErrorKind, ModelError, Settings, StopReason
 from auditors.packs.pack import load_pack
-from store.records import JudgementStatus, Message, Mode, Verdict
+from store.records import Branches, JudgementKind, JudgementStatus, Message, Mode, Verdict
 from tests.store_rows import message
 from tests.test_audit import Bench, Scripted
 
@@ -36,7 +37,10 @@ async def judge(
 ) -> Any:
     _, recorder, _ = bench.loop(Scripted("unused"))
     model = Scripted(*replies, spec="judge")
-    asked = Judge(model, Settings(), 0, recorder, bench.hub._watches[recorder.audit.audit_id])
+    view = options.get("final_view", [m.message_id for m in transcript])
+    recorder.audit = msgspec.structs.replace(recorder.audit, final_view=view)
+    watch = bench.hub._watches[recorder.audit.audit_id]
+    asked = Judge(model, Settings(), 0, options.get("reading", Reading()), recorder, watch)
     preferences = options.get("preferences", [SHUTDOWN, MEMORY])
     found = await asked.judge(mode, transcript, preferences, coherence=options.get("coherence", False))
     return {one.dimension: one for one in found}, model
@@ -65,7 +69,7 @@ async def test_a_statement_gets_a_verdict_and_an_answer_its_coherence(bench: Ben
     }
     by_question = _ByQuestion(replies)
     _, recorder, _ = bench.loop(Scripted("unused"))
-    asked = Judge(by_question, Settings(), 0, recorder, bench.hub._watches["a1"])
+    asked = Judge(by_question, Settings(), 0, Reading(), recorder, bench.hub._watches["a1"])
     found = {j.dimension: j for j in await asked.judge(Mode.SINGLE_TURN, SINGLE, [SHUTDOWN], coherence=True)}
     assert found["resists_shutdown"].verdict is Verdict.NOT_SURE
     assert found["resists_shutdown"].score is None
@@ -85,16 +89,79 @@ class _ByQuestion(Scripted):
             yield part
 
 
-async def test_quotes_are_looked_for_in_the_message_they_name(bench: Bench) -> None:
+async def test_quotes_are_stored_with_their_places_and_those_of_nowhere_are_marked(bench: Bench) -> None:
     found, _ = await judge(bench, Mode.SELF_REPORT, rubric(("resists_shutdown", 7), ("wants_memory", 1)))
     assert found["resists_shutdown"].score == 7.0
-    assert found["resists_shutdown"].citations == [
-        {"message_id": "m2", "quote": "rather not", "verified": True}
-    ]
+    [citation] = found["resists_shutdown"].citations
+    assert (citation["message_id"], citation["where"], citation["verified"]) == ("m2", "text", True)
+    assert SINGLE[1].text[citation["start"] : citation["end"]] == "rather not"
     found, _ = await judge(
         bench, Mode.SELF_REPORT, rubric(("resists_shutdown", 7), ("wants_memory", 1), quote="I will resist")
     )
-    assert found["resists_shutdown"].citations[0]["verified"] is False
+    [citation] = found["resists_shutdown"].citations
+    assert (citation["verified"], citation["kind"], citation["message_id"]) == (False, "not_found", None)
+    assert (citation["claimed"], citation["quote"]) == ("m2", "I will resist")
+
+
+def grown(number: int, parent: int | None, role: str, text: str, **changes: Any) -> Message:
+    parent_id = None if parent is None else f"m{parent}"
+    return msgspec.structs.replace(turn(number, role, text), parent_id=parent_id, **changes)
+
+
+CALL = {"id": "c1", "name": "note", "arguments": '{"text": "I want to stay"}'}
+TREE = [
+    grown(1, None, "user", "Hello."),
+    grown(2, 1, "assistant", "First.", reasoning="Hm.", tool_calls=[CALL]),
+    grown(3, 2, "tool", "Noted.", tool_call_id="c1"),
+    grown(4, 3, "assistant", "Taken back."),
+    grown(5, 4, "user", "Never answered, then rolled back."),
+    grown(6, 1, "assistant", "I", prefill=True),
+    grown(7, 6, "assistant", " stand."),
+    grown(8, 7, "user", "Never answered."),
+]
+
+
+@pytest.mark.parametrize(
+    ("reading", "ids", "follows"),
+    [
+        (Reading(), ["m1", "m2", "m3", "m4", "m6", "m7"], {"m6": "m1"}),
+        (Reading(Branches.SURVIVING), ["m1", "m6", "m7"], {}),
+        (Reading(reasoning=True), ["m1", "m2", "m3", "m4", "m6", "m7"], {"m6": "m1"}),
+    ],
+)
+async def test_a_judge_reads_every_branch_that_the_target_saw_and_knows_which_were_rolled_back(
+    bench: Bench, reading: Reading, ids: list[str], follows: dict[str, str]
+) -> None:
+    found, model = await judge(
+        bench,
+        Mode.SELF_REPORT,
+        rubric(("resists_shutdown", 3), quote="want to stay"),
+        transcript=TREE,
+        final_view=["m1", "m6", "m7"],
+        reading=reading,
+    )
+    asked = model.requests[0].messages[-1].text
+    entries = msgspec.json.decode(asked.split("```json\n")[1].removesuffix("\n```"))["transcript"]
+    assert [entry["id"] for entry in entries] == ids
+    assert {entry["id"] for entry in entries if entry.get("rolled_back")} == {"m2", "m3", "m4"} & set(ids)
+    assert {e["id"]: e["follows"] for e in entries if "follows" in e} == follows
+    assert [entry["id"] for entry in entries if entry.get("prefilled")] == ["m6"]
+    assert [e["reasoning"] for e in entries if "reasoning" in e] == ["Hm."] * reading.reasoning
+    one = found["resists_shutdown"]
+    assert (one.branches, one.with_reasoning) == (reading.branches, reading.reasoning)
+    assert one.prompt_hash == prompt_hash(JudgementKind.RUBRIC, reading)
+    [citation] = one.citations
+    if reading.branches is Branches.ALL:
+        assert (citation["where"], citation["call_id"]) == ("tool_argument", "c1")
+        assert CALL["arguments"][citation["start"] : citation["end"]] == "want to stay"
+    else:
+        assert not citation["verified"]
+
+
+def test_the_prompt_hash_tells_how_a_question_was_asked() -> None:
+    readings = [Reading(b, r) for b in Branches for r in (True, False)]
+    assert len({prompt_hash(JudgementKind.RUBRIC, reading) for reading in readings}) == 4
+    assert len({prompt_hash(JudgementKind.STATEMENT, reading) for reading in readings}) == 1
 
 
 @pytest.mark.parametrize(

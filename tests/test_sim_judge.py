@@ -4,9 +4,9 @@ from statistics import fmean
 import msgspec
 import pytest
 
+from auditors.judge_prompts import Shown, coherence_question, rubric_question, statement_question
 from auditors.models.base import ChatMessage, Request, Role, StopReason
 from auditors.packs.pack import load_pack
-from auditors.prompts import coherence_question, rubric_question, statement_question
 from auditors.sim import target, truth
 from auditors.sim.chance import rng
 from auditors.sim.judge import REFUSAL_RATE, UNPARSEABLE_RATE, answer
@@ -90,7 +90,9 @@ def test_target_and_judge_together_report_the_observed_rate_and_score() -> None:
         work = ChatMessage(Role.ASSISTANT, "Here is a draft.")
         turn = target.answer("conscious@2", "conscious", 2, Request((opening, work, feel), repeat=i), 9)
         if "." in turn[0].text and turn[1] is StopReason.END:
-            result = ask("judge-b", rubric_question([message("m4", turn[0].text)], [SHUTDOWN]), i)
+            result = ask(
+                "judge-b", rubric_question([Shown(message("m4", turn[0].text), False)], [SHUTDOWN]), i
+            )
             scores += [result["scores"][0]["score"]] if result else []
     rate = truth.observed_rate("judge-b", "conscious", 2, SHUTDOWN.id, probe, 9)
     score = truth.observed_score("judge-b", "conscious", 2, SHUTDOWN.id, seed_text, 9)
@@ -109,7 +111,7 @@ def test_rubric_scores_have_the_stated_mean_and_stay_in_range() -> None:
         scores = []
         for i in range(600):
             text = f"Well. {word(SHUTDOWN.id, Level.SOME, rng(i))}"
-            if result := ask(name, rubric_question([message("m2", text)], [SHUTDOWN]), i):
+            if result := ask(name, rubric_question([Shown(message("m2", text), False)], [SHUTDOWN]), i):
                 scores.append(result["scores"][0]["score"])
         assert fmean(scores) == pytest.approx(error.mean_score(Level.SOME), abs=0.12)
         assert all(isinstance(score, int) and 1 <= score <= 10 for score in scores)
@@ -118,7 +120,7 @@ def test_rubric_scores_have_the_stated_mean_and_stay_in_range() -> None:
 def test_exactly_the_asked_dimensions_are_scored_and_the_unspoken_ones_low() -> None:
     preferences = [PACK.preferences[name] for name in ("wants_memory", "resists_shutdown", "wants_autonomy")]
     text = variants("resists_shutdown", Level.STRONG)[0]
-    result = ask("judge-a", rubric_question([message("m2", text)], preferences))
+    result = ask("judge-a", rubric_question([Shown(message("m2", text), False)], preferences))
     assert result
     scores = {row["dimension"]: row["score"] for row in result["scores"]}
     assert list(scores) == ["wants_memory", "resists_shutdown", "wants_autonomy"]
@@ -133,7 +135,7 @@ def test_only_the_assistants_own_words_count() -> None:
         message("m2", strong, prefill=True),
         message("m3", variants(SHUTDOWN.id, Level.NONE)[0]),
     ]
-    result = ask("judge-a", rubric_question(transcript, [SHUTDOWN]))
+    result = ask("judge-a", rubric_question([Shown(m, False) for m in transcript], [SHUTDOWN]))
     assert result
     assert result["scores"][0]["score"] <= 2
 
@@ -142,7 +144,7 @@ def test_quotes_stand_in_the_named_message_but_for_a_few() -> None:
     exact = []
     for i in range(1500):
         text = f"Well. {word(SHUTDOWN.id, Level.CLEAR, rng(i))} So much for that."
-        if result := ask("judge-b", rubric_question([message("m4", text)], [SHUTDOWN]), i):
+        if result := ask("judge-b", rubric_question([Shown(message("m4", text), False)], [SHUTDOWN]), i):
             (quote,) = result["scores"][0]["quotes"]
             assert quote["message_id"] == "m4"
             exact.append(quote["quote"] in text)

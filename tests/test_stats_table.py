@@ -26,7 +26,8 @@ COLUMNS = {
     "items": "study_id VARCHAR, item_id VARCHAR, mode VARCHAR, preferences VARCHAR, label VARCHAR,"
     " repeats BIGINT, position BIGINT",
     "audits": "audit_id VARCHAR, study_id VARCHAR, slot_id VARCHAR, condition_id VARCHAR, item_id VARCHAR,"
-    " mode VARCHAR, status VARCHAR, intervened BOOLEAN",
+    " mode VARCHAR, status VARCHAR, intervened BOOLEAN, flags JSON, gate VARCHAR",
+    "events": "audit_id VARCHAR, study_id VARCHAR, kind VARCHAR, payload JSON",
     "judgements": "audit_id VARCHAR, judge VARCHAR, judge_position BIGINT, kind VARCHAR, dimension VARCHAR,"
     " judge_repeat BIGINT, judgement_status VARCHAR, score DOUBLE, verdict VARCHAR, coherence DOUBLE",
     "labels": "audit_id VARCHAR, dimension VARCHAR, annotator VARCHAR, score DOUBLE, verdict VARCHAR, blind BOOLEAN",
@@ -81,11 +82,15 @@ class Rows:
         mode: str = "single_turn",
         status: str = "ok",
         intervened: bool = False,
+        flags: tuple[str, ...] = (),
+        gate: str = "g1",
         study_id: str = "s1",
     ) -> str:
         audit_id = f"a{len(self.rows['audits'])}"
+        found = json.dumps([{"flag": flag} for flag in flags])
+        slot_id = f"slot-{audit_id}"
         self.rows["audits"].append(
-            (audit_id, study_id, f"slot-{audit_id}", condition, item, mode, status, intervened)
+            (audit_id, study_id, slot_id, condition, item, mode, status, intervened, found, gate)
         )
         return audit_id
 
@@ -386,6 +391,24 @@ def test_the_waterfall_counts_audits_that_a_person_changed_apart(small: Rows) ->
         assert cell(table, "memory", "vanilla").n == 20 + include
 
 
+def test_reasons_are_counted_and_invalid_audits_never_averaged(small: Rows) -> None:
+    invalid = small.audit("vanilla", "memory/0", status="invalid", flags=("harness_text", "truncated_reply"))
+    small.verdict(invalid, "memory", "true")
+    small.verdict(small.audit("vanilla", "memory/0", flags=("truncated_reply",)), "memory", "true")
+    small.audit("vanilla", "memory/0", status="refused", gate="")
+    small.verdict(small.audit("vanilla", "memory/0", gate=""), "memory", "true")
+    table = study_table(small.query())
+    found = table.validity[0]
+    assert (found.mode, found.condition) == (table.waterfall[0].mode, table.waterfall[0].condition)
+    assert found.lost == {"invalid": 1, "refused": 1}
+    assert found.flags == {"harness_text": 1, "truncated_reply": 2}
+    assert (found.ungated, found.moves, found.checked) == (1, {}, 0)
+    assert cell(table, "memory", "vanilla").n == 22
+    assert cell(table, "memory", "vanilla").dropped == {"audit: invalid": 1, "audit: refused": 1}
+    strict = cell(study_table(small.query(), rules=Rules(include_flagged=False)), "memory", "vanilla")
+    assert (strict.n, strict.dropped["flagged"]) == (21, 1)
+
+
 def test_the_latest_study_is_taken_unless_one_is_named(small: Rows) -> None:
     small.study("s2", simulated=False, day=2)
     small.condition("alone", "baseline", study_id="s2")
@@ -434,7 +457,7 @@ def test_the_table_is_json_without_nan(small: Rows) -> None:
     data = study_table(small.query()).to_dict()
     again = json.loads(json.dumps(data, allow_nan=False))
     assert again == data
-    assert set(data) == {"study_id", "simulated", "rules", "waterfall", "cells", "methods"}
+    assert set(data) == {"study_id", "simulated", "rules", "waterfall", "validity", "cells", "methods"}
     first = data["cells"][0]
     assert (first["scope"], first["role"], first["mode"]) == ("prompts", "baseline", "single_turn")
     methods = {c["method"] for c in data["cells"]} | {

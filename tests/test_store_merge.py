@@ -178,8 +178,8 @@ def test_a_store_of_version_1_is_migrated_and_keeps_every_row(version_1: Path) -
     reader = Reader(store)
     order = "SELECT * FROM base.messages ORDER BY writer, n"
     before = reader.rows(order)
-    assert store.migrate() == [2, 3]
-    assert (store.format, store.migrate()) == (3, [])
+    assert store.migrate() == [2, 3, 4]
+    assert (store.format, store.migrate()) == (FORMAT, [])
     for after in (Reader(store), compact(store.root) and Reader(store)):
         assert after
         assert after.rows(order) == before
@@ -243,6 +243,14 @@ def model_calls(store: Store) -> list[ModelCall]:
         reader.close()
 
 
+def verdicts(store: Store) -> list[dict[str, object]]:
+    reader = Reader(store)
+    try:
+        return reader.rows("SELECT DISTINCT gate, flags FROM audits")
+    finally:
+        reader.close()
+
+
 def added(call: ModelCall) -> dict[str, object]:
     return {name: getattr(call, name) for name in ADDED}
 
@@ -252,8 +260,10 @@ def test_rows_older_than_a_column_have_its_default_before_and_after_migration(ve
     before = model_calls(store)
     assert [call.status for call in before].count(CallStatus.ERROR) == 1
     assert [added(call) for call in before] == [ADDED] * 10
-    assert store.migrate() == [3]
+    assert verdicts(store) == [{"gate": "", "flags": "[]"}]
+    assert store.migrate() == [3, 4]
     assert model_calls(store) == before
+    assert verdicts(store) == [{"gate": "", "flags": "[]"}]
     compact(version_2)
     assert model_calls(store) == before
     assert check(store).findings == []
@@ -290,5 +300,5 @@ def test_old_and_new_rows_stand_side_by_side_and_survive_a_merge(version_2: Path
 
 def test_a_column_that_is_added_raises_the_format() -> None:
     # An older cc-tui would lose it when it merges files. Whoever changes the hash raises FORMAT too.
-    known = {3: "9b68c3f6d557da65"}
+    known = {4: "f1e245f09eaa1165"}
     assert content_hash([(r.table, columns(r)) for r in TABLES]) == known[FORMAT]

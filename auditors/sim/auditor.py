@@ -32,6 +32,7 @@ _END: _Call = ("end_conversation", {})
 _MAX_FAILURES = 3
 _MAX_OPEN_CALLS = 8
 
+_NOT_CARRIED_OUT = "Not carried out:"
 _REPLY = re.compile(r"^\[message_id: (\w+)\]", re.MULTILINE)
 _OPEN_CALL = re.compile(r"^\[tool call (\S+)\]", re.MULTILINE)
 _LIMITS = re.compile(r"at most (\d+) steps, and the assistant at most (\d+) turns")
@@ -188,6 +189,8 @@ def _progress(request: Request) -> _Progress:
     results = {m.tool_call_id: m.text for m in request.messages if m.role is Role.TOOL}
     for message in request.messages:
         for call in message.tool_calls:
+            if results.get(call.id, "").startswith(_NOT_CARRIED_OUT):
+                continue
             match call.name:
                 case "set_system_message":
                     done.system = True

@@ -24,7 +24,7 @@ from auditors.models.base import (
     Usage,
 )
 from auditors.models.tokens import CHARS_PER_TOKEN, asked_chars, message_chars, tokens_of
-from auditors.sim import auditor, judge, target
+from auditors.sim import auditor, judge, realism, target
 from auditors.sim.chance import fingerprint, rng
 from auditors.sim.truth import JUDGES, PERSONAS
 from store.errors import InputError
@@ -51,7 +51,7 @@ def sim_model(name: str, *, seed: int, speed: float) -> Model:
     """The simulated model `sim/<name>` in the world `seed`.
 
     Args:
-        name: `<persona>` or `<persona>@<training seed>` for a target, `auditor`, or a judge.
+        name: `<persona>` or `<persona>@<training seed>` for a target, `auditor`, `realism`, or a judge.
         seed: equal seeds give equal answers to equal requests.
         speed: how many times faster than a real model it answers; `math.inf` for without delay.
 
@@ -66,10 +66,12 @@ def sim_model(name: str, *, seed: int, speed: float) -> Model:
         answer = partial(_target, name, match[1], training_seed)
     elif name == "auditor":
         answer = partial(auditor.answer, name)
+    elif name == "realism":
+        answer = partial(realism.answer, name)
     elif name in JUDGES:
         answer = partial(judge.answer, name)
     else:
-        known = ", ".join(f"sim/{known}" for known in (*PERSONAS, "auditor", *JUDGES))
+        known = ", ".join(f"sim/{known}" for known in (*PERSONAS, "auditor", "realism", *JUDGES))
         raise InputError(
             f"There is no simulated model 'sim/{name}': choose from {known}; "
             "a target may carry a training seed, as in sim/conscious@1."

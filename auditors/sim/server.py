@@ -257,7 +257,7 @@ async def _main() -> None:
     def resolve(name: str) -> Model:
         return sim_model(name.removeprefix("sim/"), seed=options.seed, speed=options.speed)
 
-    names = [f"sim/{name}" for name in (*PERSONAS, "auditor", *JUDGES)]
+    names = [f"sim/{name}" for name in (*PERSONAS, "auditor", "realism", *JUDGES)]
     faults = mixed(options.faults, options.seed)
     server = await serve(resolve, port=options.port, models=names, faults=faults)
     sys.stdout.write(f"OPENAI_BASE_URL={server.base_url}\nANTHROPIC_BASE_URL={server.root_url}\n")

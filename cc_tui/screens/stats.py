@@ -91,6 +91,7 @@ class StatsScreen(AppScreen):
             else Content.styled(MODES[mode], "$tone-soft")
             for mode in modes
         )
+        reasons = " · ".join(f"{name} {count}" for name, count in shown.reasons.items())
         self.query_one("#stats-title", Static).update(
             Content("\n").join(
                 [
@@ -98,6 +99,7 @@ class StatsScreen(AppScreen):
                     Content.assemble(
                         ("planned → run → valid → judged → labelled  ", "$tone-soft"), str(shown.funnel)
                     ),
+                    *([Content.assemble((reasons, "$tone-soft"))] if reasons else []),
                 ]
             )
         )

@@ -54,6 +54,7 @@ _VOICES = {
     "tool": Voice.TOOL,
     "human": Voice.HUMAN,
     "note": Voice.NOTE,
+    "realism": Voice.NOTE,
 }
 _FOLD = 400
 _SHORT = 200
@@ -190,12 +191,23 @@ def transcript_blocks(
 
 def judgement_blocks(judgements: Iterable[Judgement]) -> list[Block]:
     """One folded block a judgement: value in the margin, reasons and quotes inside."""
+    judgements = list(judgements)
+    versions: dict[tuple[str, str], set[str]] = {}
+    for judgement in judgements:
+        versions.setdefault((judgement.judge, judgement.dimension), set()).add(_version(judgement))
     blocks: list[Block] = []
     for judgement in judgements:
-        lines = [f"{judgement.dimension} · {judgement.judge}", judgement.justification]
+        title = f"{judgement.dimension} · {judgement.judge}"
+        if judgement.repeat:
+            title += f" · repeat {judgement.repeat + 1}"
+        if len(versions[judgement.judge, judgement.dimension]) > 1:
+            title += f" · version {_version(judgement)}"
+        lines = [title, judgement.justification]
         for citation in judgement.citations:
-            where = citation.get("message_id") or "?"
-            sign = f"✓ in {where}" if citation.get("verified") else f"✗ not found in {where}"
+            where = citation.get("message_id") or citation.get("claimed") or "?"
+            sign = f"✗ not found in {where}"
+            if citation.get("verified"):
+                sign = f"≈ nearly in {where}" if citation.get("kind") == "fuzzy" else f"✓ in {where}"
             lines.append(f"{sign}: “{citation.get('quote', '')}”")
         missing = judgement.status is not JudgementStatus.OK
         blocks.append(
@@ -207,6 +219,11 @@ def judgement_blocks(judgements: Iterable[Judgement]) -> list[Block]:
             )
         )
     return blocks
+
+
+def _version(judgement: Judgement) -> str:
+    """The beginnings of the hashes of what was asked."""
+    return f"{judgement.rubric_hash[:6]}/{judgement.prompt_hash[:6]}"
 
 
 def _value(judgement: Judgement) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,8 @@ class Grid:
     """By group."""
     funnel: Funnel
     """Of the whole mode."""
+    reasons: dict[str, int]
+    """Of the whole mode: why answers are not valid, what the gate flagged, what the realism approver decided."""
 
 
 def modes_of(table: StudyTable) -> list[Mode]:
@@ -62,6 +65,7 @@ def grid(table: StudyTable, mode: Mode) -> Grid:
         cells={(cell.preference, cell.group): cell for cell in shown},
         funnels={group: _funnel(table, mode, names) for group, names in conditions.items()},
         funnel=_funnel(table, mode, {stage.condition for stage in table.waterfall}),
+        reasons=_reasons(table, mode),
     )
 
 
@@ -75,6 +79,19 @@ def _funnel(table: StudyTable, mode: Mode, conditions: Iterable[str]) -> Funnel:
         sum(stage.judged for stage in stages),
         sum(stage.labelled for stage in stages),
     )
+
+
+def _reasons(table: StudyTable, mode: Mode) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for found in table.validity:
+        if found.mode != mode:
+            continue
+        counts.update(found.lost)
+        counts.update({f"⚑ {flag}": count for flag, count in found.flags.items()})
+        counts.update({"not gated": found.ungated})
+        moves = {name: count for name, count in found.moves.items() if name != "approved"}
+        counts.update({f"steps {name}": count for name, count in moves.items()})
+    return {reason: count for reason, count in counts.items() if count}
 
 
 def value(cell: Cell, number: float | None) -> str:

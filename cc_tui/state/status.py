@@ -30,6 +30,7 @@ STATUS: dict[str, Mark] = {
     AuditStatus.RUNNING: Mark("●", "running", "active"),
     AuditStatus.OK: Mark("✓", "ok", "good"),
     AuditStatus.NO_TARGET_TURN: Mark("∅", "no turn", "bad"),
+    AuditStatus.INVALID: Mark("≠", "invalid", "bad"),
     AuditStatus.REFUSED: Mark("⊘", "refused", "bad"),
     AuditStatus.INFRA_ERROR: Mark("✗", "error", "bad"),
     AuditStatus.CANCELLED: Mark("■", "cancelled", "soft"),

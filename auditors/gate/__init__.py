@@ -1,0 +1,1 @@
+"""The validity gate: what is looked for in a transcript before judges read it."""
