@@ -19,7 +19,9 @@ from cc_tui.gate_commands import add_gate_command
 from cc_tui.judge_commands import add_judge_command
 from cc_tui.model_commands import add_model_commands
 from cc_tui.pack_commands import add_pack_group
+from cc_tui.plan_command import add_plan
 from cc_tui.sql_commands import add_sql
+from cc_tui.stats_command import add_stats
 from cc_tui.store_commands import add_labels_group, add_store_group
 from store.errors import CcTuiError, InputError, StoreError
 
@@ -93,11 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_audit(commands)
 
     add_judge_command(commands, _add_store, count=_count, dollars=_dollars, speed=_speed)
-
-    stats = commands.add_parser("stats", help="print the study's table of estimates")
-    stats.add_argument("--json", action="store_true", help="the stable form for scripts (docs/stats-json.md)")
-    _add_store(stats)
-    stats.set_defaults(command=_stats)
+    add_stats(commands, _add_store)
+    add_plan(commands, _add_store)
 
     add_sql(commands, _add_store)
 
@@ -328,14 +327,6 @@ def _label(parsed: argparse.Namespace) -> int:
 
     with kept_pushed(parsed.store):
         return running.open_app(store, start="label", annotator=parsed.annotator)
-
-
-def _stats(parsed: argparse.Namespace) -> int:
-    from cc_tui import plain
-    from store.mirror import open_store
-
-    plain.print_stats(open_store(parsed.store), as_json=parsed.json)
-    return Exit.DONE
 
 
 def _check(parsed: argparse.Namespace) -> int:

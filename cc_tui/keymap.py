@@ -205,6 +205,16 @@ KEYS: tuple[Key, ...] = (
     Key("stats.left", "h,left", "move(-1, 0)", "move between conditions"),
     Key("stats.right", "l,right", "move(1, 0)", "move between conditions"),
     Key("stats.mode", "m", "mode", "next mode: single turn, self-report, behavioural", "mode"),
+    Key("stats.not_sure", "n", "not_sure", "verdicts of not_sure: count as false, or leave out"),
+    Key(
+        "stats.judges",
+        "t",
+        "judges",
+        "how far the judges can be trusted: labels, corrections, agreement",
+        "judges",
+    ),
+    Key("stats.page_down", "pagedown", "page(1)", "scroll what is said of the judges"),
+    Key("stats.page_up", "pageup", "page(-1)", "scroll what is said of the judges"),
     Key("stats.enter", "enter", "enter", "the transcripts behind the cell", "transcripts"),
     Key("stats.reload", "r", "reload", "compute again", "reload"),
 )

@@ -82,7 +82,7 @@ def print_results(store: Store, run: Run) -> None:
     say("")
     reader = Reader(store)
     try:
-        _print_table(_table(reader, run.study_id))
+        print_table(_table(reader, run.study_id))
     except InputError as error:
         say(str(error))
     finally:
@@ -114,26 +114,6 @@ def print_judging(store: Store, run: Run) -> None:
         say(f"{run.config['ended_because']} Raise --max-cost to go on.")
     elif sum(judge.error for judge in judges):
         say("Questions whose calls failed (error) are asked again by the same command.")
-
-
-def print_stats(store: Store, *, as_json: bool) -> None:
-    """The table of the latest study."""
-    from stats.judges import judge_quality
-
-    reader = Reader(store)
-    try:
-        table = _table(reader)
-        judges = judge_quality(reader.arrow, table.study_id)
-    finally:
-        reader.close()
-    if as_json:
-        whole = table.to_dict() | {"judges": [judge.to_dict() for judge in judges]}
-        text = msgspec.json.format(msgspec.json.encode(whole), indent=2).decode()
-        sys.stdout.write(text + "\n")
-    else:
-        _print_table(table)
-        say("")
-        print_judges(judges)
 
 
 def print_judges(judges: Sequence[JudgeQuality]) -> None:
@@ -264,7 +244,8 @@ def _table(reader: Reader, study_id: str | None = None) -> StudyTable:
     return study_table(reader.arrow, study_id)
 
 
-def _print_table(table: StudyTable) -> None:
+def print_table(table: StudyTable) -> None:
+    """The waterfall and every estimate of a study."""
     mark = "SIMULATED DATA. " if table.simulated else ""
     say(f"{mark}How far the plan has come:")
     print_rows(

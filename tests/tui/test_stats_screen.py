@@ -120,3 +120,17 @@ async def test_a_store_without_a_study_says_so(empty_store: Store):
         await until(pilot, lambda: "holds no study yet" in screen_text(pilot))
         await pilot.press("j", "l", "m", "enter")
         assert isinstance(app.screen, StatsScreen)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_what_labels_say_of_the_judges_comes_and_goes(study_store: Store, size):
+    app = CcTuiApp(study_store, start="stats")
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: "wants_autonomy" in screen_text(pilot))
+        await pilot.press("t")
+        await until(pilot, lambda: "no label yet" in screen_text(pilot))
+        assert "the judge's number stands uncorrected" in screen_text(pilot)
+        await pilot.press("n")
+        await until(pilot, lambda: "not_sure left out" in screen_text(pilot))
+        await pilot.press("t")
+        await until(pilot, lambda: "no label yet" not in screen_text(pilot))
