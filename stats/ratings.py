@@ -10,7 +10,7 @@ import numpy as np
 from stats.answers import coded
 from store.parquet import quoted
 from store.queue import frame_query
-from store.records import JudgementKind, JudgementStatus, Mode
+from store.records import COUNTED, JudgementKind, JudgementStatus, Mode
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,7 +46,8 @@ class Ratings:
     """Probability with which the labelled question was drawn; NaN where it was not drawn by a queue, or not
     labelled."""
     moved: int
-    """Labelled questions that were drawn from another stratum than they are in now."""
+    """Labelled questions that were drawn from another stratum than they are in now; all of those of planned
+    rounds, which have strata of their own."""
     queues: frozenset[str]
     """Names of the queues that the labels come from."""
 
@@ -99,11 +100,24 @@ def _judged(query: Query, study_id: str) -> pa.Table:
 
 
 def _labels(query: Query, study_id: str) -> pa.Table:
+    # Whoever stops within a round has labelled a random part of each of its strata: the probability is the share
+    # that was labelled, not the one that was planned.
     return query(f"""
-        SELECT l.audit_id, l.dimension, l.annotator, l.verdict, l.score, l.inclusion_prob, l.queue, l.stratum,
+        WITH pool AS (
+            SELECT round_id, stratum, task->>'$.dimension' AS dimension, count(*) AS size
+            FROM (SELECT round_id, stratum, unnest(tasks->'$[*]') AS task FROM round_items)
+            GROUP BY ALL
+        )
+        SELECT l.audit_id, l.dimension, l.annotator, l.verdict, l.score, l.queue, l.stratum,
+               p.size IS NOT NULL AS planned,
+               CASE WHEN p.size IS NULL OR l.inclusion_prob IS NULL THEN l.inclusion_prob ELSE
+                   count(DISTINCT l.audit_id) OVER (PARTITION BY l.queue, l.stratum, l.dimension) / p.size
+               END AS inclusion_prob,
                CASE WHEN l.score IS NULL THEN '{JudgementKind.STATEMENT}' ELSE '{JudgementKind.RUBRIC}' END AS kind
         FROM labels l JOIN audits a USING (audit_id)
-        WHERE a.study_id = {quoted(study_id)} AND l.blind AND (l.score IS NOT NULL OR l.verdict IS NOT NULL)
+        LEFT JOIN pool p ON p.round_id = l.queue AND p.stratum = l.stratum AND p.dimension = l.dimension
+        WHERE a.study_id = {quoted(study_id)} AND l.blind AND l.purpose IN {tuple(map(str, COUNTED))}
+          AND (l.score IS NOT NULL OR l.verdict IS NOT NULL)
         ORDER BY l.annotator
     """)
 
@@ -118,7 +132,7 @@ def _ratings(mode: Mode, kind: JudgementKind, frame: pa.Table, judged: pa.Table,
         if at is not None and row["kind"] == kind and row["inclusion_prob"] is not None:
             drawn[at] = row["inclusion_prob"]
             queues.add(row["queue"])
-            if row["stratum"] in STRATA and row["stratum"] != STRATA[stratum[at]]:
+            if row["planned"] or (row["stratum"] in STRATA and row["stratum"] != STRATA[stratum[at]]):
                 moved.add(at)
     return Ratings(
         mode,
