@@ -17,6 +17,7 @@ from cc_tui.exchange_commands import add_exchange
 from cc_tui.exits import Exit
 from cc_tui.gate_commands import add_gate_command
 from cc_tui.judge_commands import add_judge_command
+from cc_tui.label_commands import add_label
 from cc_tui.model_commands import add_model_commands
 from cc_tui.pack_commands import add_pack_group
 from cc_tui.plan_command import add_plan
@@ -100,10 +101,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_sql(commands, _add_store)
 
-    label = commands.add_parser("label", help="label transcripts, blind to the judges")
-    label.add_argument("--annotator", required=True, metavar="NAME")
-    _add_store(label)
-    label.set_defaults(command=_label)
+    add_label(commands, _add_store, _label)
 
     check = commands.add_parser(
         "check", help="prove the store whole, or say what is wrong and how to mend it"
@@ -320,6 +318,8 @@ def _app(parsed: argparse.Namespace) -> int:
 def _label(parsed: argparse.Namespace) -> int:
     from store.mirror import kept_pushed, open_store
 
+    if not parsed.annotator:
+        raise InputError("Labels are kept under a name: give --annotator NAME.")
     store = open_store(parsed.store)
     if not has_terminal():
         raise InputError("Labelling needs a terminal: run `cc-tui label` in one.")

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from store import layout
 from store.errors import InputError
 from store.ids import new_id
-from store.labels import read_labels
+from store.labels import label_files, read_labels
 from store.questions import Answer, Question, band
 from store.records import COUNTED, Label, LabelAction, RaterKind, RevealAt, Round, RoundItem, RoundKind, now
 from store.rounds import RoundHead, find_round, read_round
@@ -82,7 +81,7 @@ def standing(events: Iterable[Label], round_id: str) -> list[Label]:
 def round_events(store: Store, round_id: str) -> list[Label]:
     """The standing events of everybody in a round."""
     found: list[Label] = []
-    for path in sorted((store.root / layout.LABELS).glob("[!_.]*.jsonl")):
+    for path in label_files(store):
         found += standing(read_labels(path), round_id)
     return found
 
@@ -126,7 +125,7 @@ def plan_adjudication(
     whole, pool = read_round(store, head.round_id)
     settled = {
         (event.audit_id, event.dimension)
-        for path in sorted((store.root / layout.LABELS).glob("[!_.]*.jsonl"))
+        for path in label_files(store)
         for event in read_labels(path)
         if event.action is LabelAction.ADJUDICATE
     }

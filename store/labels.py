@@ -41,6 +41,15 @@ class _Line(msgspec.Struct, frozen=True):
     label_events: Label
 
 
+def check_name(annotator: str) -> None:
+    """Raise `InputError` for a name that cannot be a label file's."""
+    if not _NAME.fullmatch(annotator):
+        raise InputError(
+            f"An annotator's name is 1-64 letters, digits or any of _ . @ -, starting with a letter or digit, "
+            f"not {annotator!r}."
+        )
+
+
 class LabelLog:
     """One annotator's labels; safe to use from any thread, by one process at a time.
 
@@ -50,11 +59,7 @@ class LabelLog:
     """
 
     def __init__(self, store: Store, annotator: str, *, look: bool = False) -> None:
-        if not _NAME.fullmatch(annotator):
-            raise InputError(
-                f"An annotator's name is 1-64 letters, digits or any of _ . @ -, starting with a letter or digit, "
-                f"not {annotator!r}."
-            )
+        check_name(annotator)
         self.annotator = annotator
         self.path = store.root / layout.LABELS / f"{annotator}.jsonl"
         self._guard = threading.Lock()
@@ -206,6 +211,11 @@ class LabelLog:
                 return handle
             # A merge has put another file in this one's place since it was opened.
             os.close(handle)
+
+
+def label_files(store: Store) -> list[Path]:
+    """Everybody's label files."""
+    return sorted((store.root / layout.LABELS).glob("[!_.]*.jsonl"))
 
 
 def read_labels(path: Path) -> list[Label]:

@@ -16,9 +16,10 @@ import msgspec
 from store.adjudication import CAUSES
 from store.errors import InputError
 from store.ids import new_id
+from store.labels import label_files, read_labels
 from store.questions import Answer
 from store.records import Label, LabelAction, RevealAt, RoundKind, now
-from store.rounds import Assigned, RoundHead, Task, assigned
+from store.rounds import Assigned, RoundHead, Task, assigned, rounds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -100,7 +101,7 @@ class Sitting:
         log: the person's own labels; one that may only look refuses every act.
     """
 
-    def __init__(self, store: Store, head: RoundHead, log: LabelLog) -> None:
+    def __init__(self, store: Store, head: RoundHead, log: LabelLog | _Past) -> None:
         self.head = head
         self.log = log
         self.items: list[Assigned] = assigned(store, head.round_id, log.annotator)
@@ -512,6 +513,48 @@ class Sitting:
     def _after_reveal(self, item: Assigned) -> None:
         if not self._seen(item.key):
             raise InputError("This item is still hidden: it can be revised after its reveal.")
+
+
+class RoundProgress(msgspec.Struct, frozen=True):
+    """One person's progress in one round; `annotator` is empty where nobody has begun."""
+
+    round_id: str
+    name: str
+    kind: RoundKind
+    annotator: str
+    progress: Progress
+
+
+def all_progress(store: Store) -> list[RoundProgress]:
+    """Everybody's progress in every round, oldest round first."""
+    events = {path.stem: read_labels(path) for path in label_files(store)}
+    found: list[RoundProgress] = []
+    for head in rounds(store):
+        begun = {name for name, acts in events.items() if any(e.queue == head.round_id for e in acts)}
+        for name in sorted(begun | set(head.annotators)) or [""]:
+            sitting = Sitting(store, head, _Past(name, events.get(name, [])))
+            found.append(RoundProgress(head.round_id, head.name, head.kind, name, sitting.progress()))
+    return found
+
+
+def usual_pace(store: Store, annotator: str) -> float | None:
+    """Median seconds of a person's latest items, in whatever round; None for somebody new."""
+    paths = [path for path in label_files(store) if path.stem == annotator]
+    seconds = [
+        e.seconds for path in paths for e in read_labels(path) if e.action is LabelAction.LABEL and e.seconds
+    ]
+    return median(seconds[-_PACE_OVER:]) if seconds else None
+
+
+class _Past:
+    """Somebody's labels, to look at."""
+
+    def __init__(self, annotator: str, events: list[Label]) -> None:
+        self.annotator = annotator
+        self.events = events
+
+    def append(self, *labels: Label) -> None:
+        raise InputError(f"The labels of {self.annotator} are only looked at here.")
 
 
 def _key(event: Label) -> Key:
