@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from cc_tui.labels_exchange import add_label_exchange
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -65,6 +67,7 @@ def add_labels_group(
     merge.add_argument("sources", nargs="+", type=Path, metavar="STORE_OR_FILE")
     add_store(merge)
     merge.set_defaults(command=_merge)
+    add_label_exchange(subcommands, add_store)
 
 
 def _stats(parsed: argparse.Namespace) -> int:
