@@ -60,7 +60,7 @@ def _record(sheet: Sheet, item: str, users: dict[str, str]) -> dict[str, Any]:
     metadata: dict[str, Any] = {"transcript_id": item}
     responses: dict[str, list[dict[str, Any]]] = {}
     spans: dict[str, list[dict[str, Any]]] = {}
-    for row in sheet.of_item(item):
+    for row in sheet.of_item[item]:
         if row.value is None:
             continue
         value = _value(sheet.questions[row.dimension], row.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,7 +18,6 @@ from exports.label_studio import read_studio, write_studio
 from store.errors import InputError
 from store.questions import Question, read_schema, study_questions
 from store.reader import Reader
-from store.records import Message
 from store.rounds import rounds
 from store.transcripts import load_transcripts, without_condition
 
@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from store.records import Message
     from store.store import Store
 
 _BATCH = 200
 
 
-class Sheet(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Sheet:
     """Labels with what they are about."""
 
     given: list[Given]
@@ -41,14 +43,18 @@ class Sheet(msgspec.Struct, frozen=True):
     judged: bool
     """Whether judges' answers may be written."""
 
-    def of_item(self, item: str) -> list[Given]:
-        """The rows of one item."""
-        return [row for row in self.given if row.item == item]
+    @cached_property
+    def of_item(self) -> dict[str, list[Given]]:
+        """The rows of each item."""
+        found: dict[str, list[Given]] = {}
+        for row in self.given:
+            found.setdefault(row.item, []).append(row)
+        return found
 
     @property
     def items(self) -> list[str]:
         """The labelled items, in order."""
-        return list(dict.fromkeys(row.item for row in self.given))
+        return list(self.of_item)
 
 
 @dataclass(frozen=True)

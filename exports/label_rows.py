@@ -9,7 +9,7 @@ import msgspec
 
 from store.errors import InputError
 from store.ids import content_hash
-from store.labels import LabelLog
+from store.labels import IMPORTED, LabelLog
 from store.questions import Answer
 from store.records import Label, LabelAction, RaterKind, RoundKind, Verdict, now
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 GOLD = "gold"
 """Rater kind of the last word: adjudications."""
-IMPORTED = "import:"
 UNPARSED = "unparsed"
 
 

@@ -47,7 +47,7 @@ def _data(sheet: Sheet, item: str) -> dict[str, Any]:
 def _answers(sheet: Sheet, item: str) -> dict[str, Any]:
     people: dict[str, list[Given]] = {}
     judges: dict[str, list[Given]] = {}
-    for row in sheet.of_item(item):
+    for row in sheet.of_item[item]:
         if row.value is not None:
             who = judges if row.rater_kind in (RaterKind.JUDGE, RaterKind.RULE) else people
             name = f"{row.rater} {row.sample}" if who is judges and row.sample else row.rater

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from store.store import Store
 
+IMPORTED = "import:"
+"""What the queue of labels that other programs gave begins with; the file's name follows."""
 _READ_ONLY = "{} has been taken over by another window: this one can only look now."
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 
