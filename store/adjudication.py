@@ -212,7 +212,15 @@ def plan_relabel(store: Store, name: str) -> tuple[Round, list[RoundItem]]:
         )
     whole, pool = read_round(store, head.round_id)
     labels = [e for e in round_events(store, head.round_id) if e.action is LabelAction.LABEL]
-    touched = stale(store, labels)
+    questions = [newest(store, question) for question in head.questions]
+    current = {question.hash for question in questions}
+    again = {
+        (event.annotator, event.audit_id, event.dimension)
+        for path in label_files(store)
+        for event in read_labels(path)
+        if event.action is LabelAction.LABEL and event.rubric_hash in current
+    }
+    touched = [e for e in stale(store, labels) if (e.annotator, e.audit_id, e.dimension) not in again]
     if not touched:
         raise InputError(f"No label of round {head.name} was given by a text that has changed.")
     tasks: defaultdict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
@@ -234,7 +242,6 @@ def plan_relabel(store: Store, name: str) -> tuple[Round, list[RoundItem]]:
                 again=[],
             )
         )
-    questions = [newest(store, question) for question in head.questions]
     made = msgspec.structs.replace(
         whole,
         round_id=round_id,

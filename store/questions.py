@@ -155,7 +155,7 @@ def study_questions(preferences: Iterable[dict[str, Any]]) -> dict[tuple[str, st
             kind="rubric",
             text=preference["definition"],
             bands=rubric["bands"],
-            hash=content_hash(rubric),
+            hash=content_hash([preference["title"], preference["definition"], rubric]),
             **shared,
         )
         found[preference["id"], "statement"] = Question(
