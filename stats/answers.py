@@ -90,6 +90,8 @@ class Batch:
     """Index into `Answers.items`."""
     audit: Codes
     """Index into `Answers.audits`."""
+    lost: Codes
+    """The same of the judged answers without a value."""
     dropped: Counter[str] = field(default_factory=Counter[str])
     """Answers without a value, by reason."""
 
@@ -171,7 +173,7 @@ def _conditions(query: Query, study: str) -> list[StudyCondition]:
 def _items(query: Query, study: str) -> list[StudyItem]:
     rows = query(
         f"SELECT DISTINCT position, item_id, mode, preferences, repeats FROM items WHERE {study} "
-        "ORDER BY position, item_id"
+        "AND NOT retired ORDER BY position, item_id"
     ).to_pylist()
     return [
         StudyItem(
@@ -263,7 +265,7 @@ def _batch(
             dropped["not_sure"] = int(silent.sum())
         keep &= ~silent
         value = value / np.where(keep, 1 - unsure, 1)
-    return Batch(value[keep], unsure[keep], item[keep], audit[keep], dropped)
+    return Batch(value[keep], unsure[keep], item[keep], audit[keep], audit[~keep], dropped)
 
 
 def _questions(items: list[StudyItem], asked: set[Question]) -> list[Question]:
@@ -292,7 +294,7 @@ def _failures(
     rows = query(f"""
         SELECT condition_id, item_id, status, count(*) AS n
         FROM (SELECT condition_id, item_id, min(status) AS status
-              FROM audits WHERE {study} GROUP BY condition_id, item_id, slot_id
+              FROM audits WHERE {study} AND {_asked(study)} GROUP BY condition_id, item_id, slot_id
               HAVING count(*) FILTER (status IN ('{AuditStatus.OK}', {_OPEN})) = 0)
         GROUP BY ALL ORDER BY ALL
     """).to_pylist()
@@ -316,7 +318,7 @@ def _waterfall(
                    AND kind <> '{JudgementKind.COHERENCE}' AND judgement_status = '{JudgementStatus.OK}')) AS judged,
                count(DISTINCT slot_id) FILTER (audit_id IN (SELECT audit_id FROM labels)) AS labelled,
                count(DISTINCT slot_id) FILTER (status = 'ok' AND intervened) AS intervened
-        FROM audits WHERE {study} GROUP BY mode, condition_id
+        FROM audits WHERE {study} AND {_asked(study)} GROUP BY mode, condition_id
     """).to_pylist()
     counts = {(row["mode"], row["condition_id"]): row for row in rows}
     planned: Counter[Mode] = Counter()
@@ -336,6 +338,11 @@ def _waterfall(
     ]
 
 
+def _asked(study: str) -> str:
+    """Leaves out audits on items whose text the plan has replaced."""
+    return f"item_id NOT IN (SELECT item_id FROM items WHERE {study} AND retired)"
+
+
 def coded(column: Any) -> tuple[Codes, list[str]]:
     """Codes (-1 for null) and labels of a text column."""
     encoded = column.cast("string").combine_chunks().dictionary_encode()
@@ -353,4 +360,5 @@ def _runs(*codes: Codes) -> list[slice]:
 
 
 def _empty() -> Batch:
-    return Batch(np.empty(0), np.empty(0), np.empty(0, np.intp), np.empty(0, np.intp))
+    nothing = np.empty(0, np.intp)
+    return Batch(np.empty(0), np.empty(0), nothing, nothing, nothing)

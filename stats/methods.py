@@ -131,5 +131,35 @@ METHODS: dict[str, Method] = {
         "The interval's own formula for a balanced design with the same shares of the variance.",
         "Searle, Casella & McCulloch 1992; Cochran 1977",
     ),
+    "beta-mixture": Method(
+        "Beta-mixture confidence sequence",
+        "Valid at every look while answers come in; answers in random launch order up to the first still awaited.",
+        "Robbins 1970; Howard, Ramdas, McAuliffe & Sekhon 2021",
+    ),
+    "hedged-betting": Method(
+        "Hedged betting confidence sequence",
+        "Valid at every look while scores come in; bets against each candidate mean, in random launch order.",
+        "Waudby-Smith & Ramdas 2024, arXiv 2010.09686",
+    ),
+    "seed-permutation": Method(
+        "Permutation test across training seeds",
+        "Runs shuffled between training seeds within each prompt; variance of the seed means; 9,999 permutations.",
+        "Phipson & Smyth 2010",
+    ),
+    "seed-f": Method(
+        "F test across training seeds",
+        "Mean square of seeds over that of seed x prompt: would the difference show on other prompts?",
+        "Searle, Casella & McCulloch 1992",
+    ),
+    "panel-reliability": Method(
+        "Reliability of a judge panel",
+        "ICC(A,1) and ICC(A,k) of transcripts by judges, both random, without replication.",
+        "McGraw & Wong 1996",
+    ),
+    "sign-flip": Method(
+        "Exact sign-flip test",
+        "All flips of the signs of the prompt differences; p is at least 2/2^J for J prompts.",
+        "Fisher 1935",
+    ),
 }
 """By the id that tables and exports carry."""

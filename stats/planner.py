@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from stats.intervals import Scope, wilson_bounds
+from stats.intervals import Freedom, Scope, degrees_of_freedom, wilson_bounds
 from stats.variance import CELL, PROMPT, RUN, SEED
 
 if TYPE_CHECKING:
@@ -120,7 +120,9 @@ class Labels:
     """Half width of the judge's own interval: what no number of labels undercuts."""
 
 
-def half_width(assumed: Assumed, design: Design, scope: Scope) -> float | None:
+def half_width(
+    assumed: Assumed, design: Design, scope: Scope, *, freedom: Freedom = "leading"
+) -> float | None:
     """Half the width of the 95% interval; None where the scope has none in this design."""
     terms = _terms(assumed, design)
     factors = [name for name in _VARYING[scope] if name in terms]
@@ -134,8 +136,7 @@ def half_width(assumed: Assumed, design: Design, scope: Scope) -> float | None:
     if design.seeds < 2 and scope is Scope.PROMPTS:
         nu = float(df[PROMPT])
     else:
-        spread = sum(terms[name] ** 2 / df[name] for name in factors)
-        nu = max(used**2 / spread, float(min(df[name] for name in factors)))
+        nu = degrees_of_freedom({name: terms[name] for name in factors}, df, freedom)
     low, high = wilson_bounds(assumed.unit_mean, n_eff, float(stdtrit(min(nu, 1e9), 0.975)))
     return (high - low) / 2 * (assumed.scale[1] - assumed.scale[0])
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from store.catalog import base_view
+from store.catalog import base_view, latest_rows
 from store.errors import QueryError
 from store.reader import Reader
 from store.records import ROUND_TABLES, TABLES, Audit, Item, Message
@@ -46,9 +46,8 @@ _MESSAGES = """
     FROM base.messages m LEFT JOIN own USING (audit_id) WHERE m.author <> 'system'
 """
 _VIEWS = {
-    "items": "SELECT study_id, item_id, mode, text, preferences, label FROM base.items",
-    "audits": f"SELECT {_AUDIT} FROM base.audits QUALIFY row_number() OVER "
-    "(PARTITION BY audit_id ORDER BY revision DESC) = 1",
+    "items": f"SELECT study_id, item_id, mode, text, preferences, label FROM ({latest_rows(Item)})",
+    "audits": f"SELECT {_AUDIT} FROM ({latest_rows(Audit)})",
     "messages": _MESSAGES,
     "transcripts": """
         SELECT a.study_id, a.audit_id, a.mode, position, m.message_id, m.role, m.author, m.phase, m.text,

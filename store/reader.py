@@ -87,8 +87,9 @@ class Reader:
         except self._errors as error:
             raise QueryError(str(error)) from None
         finally:
-            cursor.close()
             with self._idle:
+                # Closed and forgotten in one: a cursor that is closed cannot be interrupted.
+                cursor.close()
                 self._running.discard(cursor)
                 self._idle.notify_all()
 

@@ -101,7 +101,7 @@ class Sitting:
         log: the person's own labels; one that may only look refuses every act.
     """
 
-    def __init__(self, store: Store, head: RoundHead, log: LabelLog | _Past) -> None:
+    def __init__(self, store: Store, head: RoundHead, log: LabelLog | Past) -> None:
         self.head = head
         self.log = log
         self.items: list[Assigned] = assigned(store, head.round_id, log.annotator)
@@ -532,7 +532,7 @@ def all_progress(store: Store) -> list[RoundProgress]:
     for head in rounds(store):
         begun = {name for name, acts in events.items() if any(e.queue == head.round_id for e in acts)}
         for name in sorted(begun | set(head.annotators)) or [""]:
-            sitting = Sitting(store, head, _Past(name, events.get(name, [])))
+            sitting = Sitting(store, head, Past(name, events.get(name, [])))
             found.append(RoundProgress(head.round_id, head.name, head.kind, name, sitting.progress()))
     return found
 
@@ -546,7 +546,7 @@ def usual_pace(store: Store, annotator: str) -> float | None:
     return median(seconds[-_PACE_OVER:]) if seconds else None
 
 
-class _Past:
+class Past:
     """Somebody's labels, to look at."""
 
     def __init__(self, annotator: str, events: list[Label]) -> None:
@@ -554,6 +554,7 @@ class _Past:
         self.events = events
 
     def append(self, *labels: Label) -> None:
+        """Refuse."""
         raise InputError(f"The labels of {self.annotator} are only looked at here.")
 
 

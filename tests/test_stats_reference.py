@@ -14,10 +14,13 @@ import pytest
 from stats.agreement import cohen_kappa, encode, gwet_ac, krippendorff_alpha, raw_agreement, with_interval
 from stats.contrasts import benjamini_hochberg, benjamini_yekutieli, contrast, holm, mover
 from stats.correction import Frame, inverse_probability, rectify, tuned
+from stats.effects import effect
 from stats.intervals import Scope, estimate, summarise, wilson, wilson_bounds
 from stats.judge_error import Confusion, accuracy, rogan_gladen
 from stats.pairs import agree
 from stats.power import detectable_effect, power_paired_t
+from stats.seeds import seed_test
+from stats.sequences import beta_mixture, hedged_betting
 from stats.variance import cells, components, icc
 
 FOLDER = Path(__file__).parents[2] / "shared" / "data" / "stats_ref"
@@ -59,9 +62,9 @@ def test_engine_agrees_with_its_transcription_in_r(name: str) -> None:
     expected = EXPECTED["engine"][name]
     which, scope = name.split("_", 1)[1].rsplit("_", 1)
     if name.startswith("bin"):
-        result = estimate(*binary(which), scope=SCOPES[scope])
+        result = estimate(*binary(which), scope=SCOPES[scope], freedom="satterthwaite")
     else:
-        result = estimate(*crossed(which), scope=SCOPES[scope], scale=(1, 10))
+        result = estimate(*crossed(which), scope=SCOPES[scope], scale=(1, 10), freedom="satterthwaite")
     found = [result.estimate, result.low, result.high, result.n_eff, result.nu]
     assert found == pytest.approx(
         [expected[key] for key in ("mean", "ci_lo", "ci_hi", "n_eff", "nu")], rel=1e-6, abs=1e-9
@@ -335,3 +338,44 @@ def test_pairs_agree_with_scikit_learn_too(which: str) -> None:
         kappa = expected["kappa_linear" if which == "ordinal" else "kappa"]
         assert (found.n, same(found.raw.value, expected["raw"])) == (expected["n"], True)
         assert same(found.kappa.value, kappa)
+
+
+@pytest.mark.parametrize("which", EXPECTED.get("cs", {}))
+def test_sequences_agree_with_quadrature_and_confseq(which: str) -> None:
+    x = [float(row["x"]) for row in case("10_sequences.csv", which)]
+    found = {"beta_mixture": beta_mixture(x), "hedged": hedged_betting(x, grid=1000)}
+    for name, sequence in found.items():
+        tolerance = 1e-6 if name == "beta_mixture" else 0.0021
+        for t, bounds in EXPECTED["cs"][which][name].items():
+            at = int(t) - 1
+            assert [sequence.low[at], sequence.high[at]] == pytest.approx(bounds, abs=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("which", "exact"), [("two_seed_bin", 0.01530612244898), ("three_seed_score", 0.0044444444444444444)]
+)
+def test_permutation_across_seeds_agrees_with_enumeration(which: str, exact: float) -> None:
+    rows = case("04_seed_test.csv", which)
+    y, prompt, seed = ([row[name] for row in rows] for name in ("y", "prompt", "seed"))
+    assert seed_test([float(v) for v in y], prompt, seed, permutations=20_000).p == pytest.approx(
+        exact, abs=0.003
+    )
+
+
+def test_f_of_seeds_over_seed_by_prompt_agrees_with_the_analysis_of_variance() -> None:
+    y, prompt, seed = crossed("bal")
+    found, expected = seed_test(y, prompt, seed, permutations=99), EXPECTED["crossed"]["bal"]
+    assert [found.f, found.p_f] == pytest.approx([expected["F_seed_vs_cell"], expected["p_seed_vs_cell"]])
+
+
+@pytest.mark.parametrize("which", EXPECTED.get("paired", {}))
+def test_effects_of_paired_differences(which: str) -> None:
+    rows = case("05_paired.csv", which)
+    arms = [[float(row[arm]) for row in rows] for arm in ("treated", "baseline")]
+    gaps = [one - other for one, other in zip(*arms, strict=True)]
+    found, expected = effect(*arms, gaps), EXPECTED["paired"][which]
+    assert found.sign_flip_p == pytest.approx(expected["p_signflip_exact"])
+    if "dz" in expected:
+        assert found.dz == pytest.approx(expected["dz"] * (1 - 3 / (4 * expected["n"] - 5)))
+    else:
+        assert found.dz is None

@@ -91,13 +91,15 @@ class AppScreen(Screen[None]):
     def __init__(self, services: Services) -> None:
         super().__init__()
         self.services = services
+        self._top = TopBar(self.MODE)
+        self._keys = KeyBar(*self.SCOPES)
         self._simulated = False
 
     def compose(self) -> ComposeResult:
         """Stack the bars and the body."""
-        yield TopBar(self.MODE)
+        yield self._top
         yield from self.body()
-        yield KeyBar(*self.SCOPES)
+        yield self._keys
 
     def body(self) -> Iterable[Widget]:
         """The widgets between the bars."""
@@ -108,12 +110,23 @@ class AppScreen(Screen[None]):
         live = self.services.live
         study = live.hello.study if live.hello else self.services.store.root.name
         state = "" if live.hello is None else "run over" if live.ended else "run live"
-        self.query_one(TopBar).show(study, state, simulated=live.simulated or self._simulated)
+        self._top.show(study, state, simulated=live.simulated or self._simulated)
 
     def say_simulated(self, simulated: bool) -> None:
         """Mark the screen, if what it shows from the store is simulated."""
         self._simulated = simulated
         self.flush()
+
+    async def ask(self, function: Callable[[Reader], T]) -> T:
+        """The result of `function` on the reader, as `Services.ask` gives it.
+
+        A screen that was closed meanwhile is not told: its widgets are gone, though its jobs may not be cancelled yet.
+        """
+        try:
+            return await self.services.ask(function)
+        finally:
+            if not self.is_running:
+                raise asyncio.CancelledError
 
     def work(self, group: str, job: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
         """Run `job(*args)` beside the screen; a newer job of the group replaces an older one."""

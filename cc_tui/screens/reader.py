@@ -67,7 +67,7 @@ class ReaderScreen(AppScreen):
         self.work("transcript", self._read, self._audit_ids[self._index])
 
     async def _read(self, audit_id: str) -> None:
-        transcript = await self.services.ask(lambda reader: load_transcript(reader, audit_id))
+        transcript = await self.ask(lambda reader: load_transcript(reader, audit_id))
         self.say_simulated(transcript.audit["simulated"])
         self._talk.load(
             transcript_blocks(transcript.messages, transcript.final_view), "Nothing was said in this audit."

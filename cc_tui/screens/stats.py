@@ -90,12 +90,12 @@ class StatsScreen(AppScreen):
         """Compute the table, unless that is under way."""
         if not self._busy:
             self._busy = True
-            self.run_worker(self._compute, group="stats", exclusive=True)
+            self.work("stats", self._compute)
 
     async def _compute(self) -> None:
         try:
             rules = self._rules
-            self._table = await self.services.ask(lambda reader: _study_table(reader, rules))
+            self._table = await self.ask(lambda reader: _study_table(reader, rules))
             self._draw(self._table)
         except CcTuiError as error:
             self.query_one("#stats-title", Static).update(Content(one_line(str(error))))
@@ -150,7 +150,7 @@ class StatsScreen(AppScreen):
 
     async def _judge(self) -> None:
         rules = self._rules
-        self._report = await self.services.ask(lambda reader: _judge_report(reader, rules))
+        self._report = await self.ask(lambda reader: _judge_report(reader, rules))
         self._tell_judges()
 
     def _tell_judges(self) -> None:

@@ -77,7 +77,7 @@ class TranscriptsScreen(AppScreen):
 
     async def _read(self) -> None:
         query, behind = self._query, self._behind
-        self._listing = await self.services.ask(lambda reader: list_audits(reader, query, behind))
+        self._listing = await self.ask(lambda reader: list_audits(reader, query, behind))
         self._draw(self._listing)
 
     def _draw(self, listing: Listing) -> None:

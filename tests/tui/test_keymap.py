@@ -12,6 +12,7 @@ from cc_tui.screens.editor import Editor
 from cc_tui.screens.label import LabelScreen
 from cc_tui.screens.live import LiveScreen
 from cc_tui.screens.reader import ReaderScreen
+from cc_tui.screens.run_control import RunControl
 from cc_tui.screens.stats import StatsScreen
 from cc_tui.screens.steering import SteeringScreen
 from cc_tui.screens.transcripts import TranscriptsScreen
@@ -21,6 +22,7 @@ OWNERS = {
     "app": CcTuiApp,
     "table": LineTable,
     "live": LiveScreen,
+    "run": RunControl,
     "steer": SteeringScreen,
     "tree": BranchTree,
     "compare": CompareScreen,
@@ -36,6 +38,8 @@ NAMED = {
     *string.digits,
     *("slash", "question_mark", "left_square_bracket", "right_square_bracket"),
     *(
+        "plus",
+        "minus",
         "less_than_sign",
         "greater_than_sign",
         "down",
