@@ -351,9 +351,12 @@ def _label(parsed: argparse.Namespace) -> int:
     if not has_terminal():
         raise InputError("Labelling needs a terminal: run `cc-tui label` in one.")
     from cc_tui import running
+    from store.sitting import choose_round
 
     with kept_pushed(parsed.store):
-        return running.open_app(store, start="label", annotator=parsed.annotator)
+        if parsed.round:
+            choose_round(store, parsed.annotator, parsed.round)
+        return running.open_app(store, start="label", annotator=parsed.annotator, round_name=parsed.round)
 
 
 def _check(parsed: argparse.Namespace) -> int:

@@ -40,6 +40,8 @@ class Services:
     annotator: str | None
     send: Callable[[Command], None]
     live: LiveState = field(default_factory=LiveState)
+    round_name: str | None = None
+    """The round of labelling that was asked for; None for the annotator's own choice."""
     sitting: Sitting | None = None
     """The round that the annotator is at: while it is blind, so is every question to the store."""
     _reader: Reader | None = None
