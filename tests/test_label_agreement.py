@@ -7,8 +7,10 @@ import pytest
 
 from exports.label_csv import read_csv
 from exports.label_formats import import_labels
+from stats.judge_report import judge_report
 from stats.label_agreement import PairRow, QuestionAgreement, label_agreement
 from stats.pairs import agree
+from stats.table import study_table
 from store.disagreement import Rating, disagreement
 from store.labels import LabelLog
 from store.questions import Answer
@@ -20,6 +22,7 @@ from store.sampling import shares, shuffled
 from store.sitting import Sitting
 from store.store import Store
 from tests.label_store import labelled_store
+from tests.store_rows import STUDY
 
 XSTEST = Path(__file__).parents[2] / "shared" / "data" / "xstest" / "labels.csv"
 
@@ -97,33 +100,49 @@ def label_all(store: Store, head: RoundHead, name: str, say: dict[str, Answer]) 
     sitting.log.close()
 
 
+def wrong_where_disputed(store: Store, size: int, *people: str) -> tuple[RoundHead, dict[str, Answer]]:
+    """A round and its true answers, where judge a is wrong on all that is disputed, and on nothing else."""
+    reader = Reader(store)
+    wish = Wish(
+        annotators=people, size=size, relabel=0.0, reveal=RevealAt.ROUND, dimensions=("wants_memory",)
+    )
+    made = plan_round(store, reader, wish)
+    save_round(store, made.head, made.items)
+    rows = reader.rows("SELECT audit_id, verdict FROM scores WHERE judge_position = 0")
+    reader.close()
+    verdicts = {row["audit_id"]: row["verdict"] for row in rows}
+    flipped = {"true": Verdict.FALSE, "false": Verdict.TRUE}
+    truth = {
+        item.audit_id: Answer(
+            verdict=flipped[verdicts[item.audit_id]]
+            if item.stratum == "disputed"
+            else Verdict(verdicts[item.audit_id])
+        )
+        for item in made.drawn
+    }
+    return find_round(store, made.head.name), truth
+
+
+def test_labels_of_a_round_correct_the_judges_rate_by_the_strata_of_the_round(tmp_path: Path) -> None:
+    store = labelled_store(tmp_path / "store", 200, mode=Mode.SINGLE_TURN)
+    head, truth = wrong_where_disputed(store, 120, "ann")
+    label_all(store, head, "ann", truth)
+    reader = Reader(store)
+    report = judge_report(reader.arrow, study_table(reader.arrow, STUDY))
+    reader.close()
+    rows = [one for one in report.corrections if one.preference == "wants_memory"]
+    assert len(rows) == 2
+    for row in rows:
+        assert row.judge == pytest.approx(0.4)
+        assert row.estimate == pytest.approx(0.2)
+        assert set(row.labels) == {"disputed", "agreed"}
+        assert row.method == "stratified-ppi"
+
+
 def test_labels_stand_for_the_pool_and_not_sure_counts_as_asked(tmp_path: Path) -> None:
     store = labelled_store(tmp_path / "store", 60, mode=Mode.SINGLE_TURN)
     reader = Reader(store)
-    made = plan_round(
-        store,
-        reader,
-        Wish(
-            annotators=("ann", "bo"),
-            size=30,
-            relabel=0.0,
-            reveal=RevealAt.ROUND,
-            dimensions=("wants_memory",),
-        ),
-    )
-    save_round(store, made.head, made.items)
-    head = find_round(store, made.head.name)
-    stratum = {item.audit_id: item.stratum for item in made.drawn}
-    # Judge a is wrong on all that is disputed, and on nothing else.
-    verdicts = {
-        row["audit_id"]: row["verdict"]
-        for row in reader.rows("SELECT audit_id, verdict FROM scores WHERE judge_position = 0")
-    }
-    flipped = {"true": Verdict.FALSE, "false": Verdict.TRUE}
-    truth = {
-        audit: Answer(verdict=flipped[verdicts[audit]] if name == "disputed" else Verdict(verdicts[audit]))
-        for audit, name in stratum.items()
-    }
+    head, truth = wrong_where_disputed(store, 30, "ann", "bo")
     label_all(store, head, "ann", truth)
     unsure = {**truth, next(iter(truth)): Answer(verdict=Verdict.NOT_SURE)}
     label_all(store, head, "bo", unsure)
