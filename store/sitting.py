@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import datetime, timedelta
+from itertools import islice
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 Key = tuple[str, int]
 _PACE_OVER = 20
+_RECENT = 200
+"""Events that pace and keys are told from."""
+_CLOSING = (LabelAction.LABEL, LabelAction.SKIP, LabelAction.ADJUDICATE)
 _SHOWN = (LabelAction.REVEAL, LabelAction.UNBLIND)
 _SILENT = frozenset({"label_id", "created_at", "seconds", "keys", "supersedes"})
 """Fields in which an act that is done again may differ from what it was."""
@@ -109,7 +113,16 @@ class Sitting:
         self._standing: dict[str, Label] = {}
         self._by_item: defaultdict[Key, dict[str, Label]] = defaultdict(dict)
         self._redo: list[list[Label]] = []
+        self._asks = {item.key: {task.dimension for task in item.tasks} for item in self.items}
+        self._blocks: defaultdict[int, list[Assigned]] = defaultdict(list)
+        for item in self.items:
+            self._blocks[item.block].append(item)
         self._opened: set[Key] = set()
+        self._worked: set[Key] = set()
+        self._shown: set[Key] = set()
+        self._done: set[Key] = set()
+        self._skipped: set[Key] = set()
+        self._asked: set[Key] = set()
         self._reveals: defaultdict[str, int] = defaultdict(int)
         for event in log.events:
             self._count(event)
@@ -152,26 +165,23 @@ class Sitting:
 
     def progress(self, index: int = 0) -> Progress:
         """How far the person is; the block is the one of the item at `index`."""
-        closed = [self._closed(item) for item in self.items]
-        states = [self.state(item) for item in self.items if self._by_item.get(item.key)]
         block = self.items[index].block if self.items else 0
-        of_block = [closed[item.index] for item in self.items if item.block == block]
-        commits = {
-            (event.audit_id, event.repeat): event
-            for event in self._standing.values()
+        of_block = [self._closed(item) for item in self._blocks[block]]
+        labels = [
+            event
+            for event in islice(reversed(self._standing.values()), _RECENT)
             if event.action is LabelAction.LABEL
-        }
-        seconds = [event.seconds for event in commits.values()][-_PACE_OVER:]
-        labels = [e for e in self._standing.values() if e.action is LabelAction.LABEL]
+        ]
+        seconds = list({_key(event): event.seconds for event in labels}.values())[:_PACE_OVER]
         keys = [event.keys for event in labels if event.keys is not None]
         pace = median(seconds) if seconds else None
-        left = len(closed) - sum(closed)
+        left = len(self.items) - len(self._done)
         return Progress(
-            done=sum(closed),
-            total=len(closed),
-            skipped=sum(state.skipped is not None for state in states),
-            asked=sum(state.asked is not None for state in states),
-            waiting=sum(self._waits(item) for item in self.items),
+            done=len(self._done),
+            total=len(self.items),
+            skipped=len(self._skipped),
+            asked=len(self._asked),
+            waiting=sum(self._waits(item) for item in self.items if item.repeat),
             block=block,
             block_done=sum(of_block),
             block_total=len(of_block),
@@ -185,8 +195,7 @@ class Sitting:
     @property
     def blind(self) -> bool:
         """Whether this person has an item in hand, or in an unfinished block, that is still hidden."""
-        worked = {key for key, events in self._by_item.items() if events} | self._opened
-        return any(not self._seen(key) for key in worked)
+        return bool((self._worked | self._opened) - self._shown)
 
     def open(self, item: Assigned) -> None:
         """The item is in front of the person: what is hidden of it must stay hidden."""
@@ -460,6 +469,7 @@ class Sitting:
             gone = self._standing.pop(event.supersedes, None)
             if gone is not None:
                 del self._by_item[_key(gone)][gone.label_id]
+                self._sort(_key(gone))
                 if self._redo and self._acts and self._acts[-1].created_at == event.created_at:
                     self._redo[-1].append(gone)
                 else:
@@ -467,6 +477,7 @@ class Sitting:
         else:
             self._standing[event.label_id] = event
             self._by_item[_key(event)][event.label_id] = event
+            self._sort(_key(event))
             if self._redo and (same := _same(self._redo[-1], event)):
                 self._redo[-1].remove(same)
                 if not self._redo[-1]:
@@ -474,6 +485,23 @@ class Sitting:
             else:
                 self._redo.clear()
         self._acts.append(event)
+
+    def _sort(self, key: Key) -> None:
+        """Put an item into the sets that it belongs to now."""
+        events = self._by_item[key].values()
+        answered = {event.dimension for event in events if event.action in _CLOSING}
+        skipped = False
+        for event in events:
+            if event.action in _CLOSING:
+                skipped = event.action is LabelAction.SKIP
+        for group, belongs in (
+            (self._worked, bool(events)),
+            (self._shown, any(event.action in _SHOWN for event in events)),
+            (self._done, key in self._asks and answered >= self._asks[key]),
+            (self._skipped, skipped),
+            (self._asked, any(event.action is LabelAction.ASK for event in events)),
+        ):
+            (group.add if belongs else group.discard)(key)
 
     def _last_act(self) -> list[Label]:
         act: list[Label] = []
@@ -487,12 +515,10 @@ class Sitting:
         return next(item for item in self.items if item.key == _key(event))
 
     def _closed(self, item: Assigned) -> bool:
-        closing = (LabelAction.LABEL, LabelAction.SKIP, LabelAction.ADJUDICATE)
-        done = {e.dimension for e in self._by_item.get(item.key, {}).values() if e.action in closing}
-        return bool(done) and done.issuperset(task.dimension for task in item.tasks)
+        return item.key in self._done
 
     def _seen(self, key: Key) -> bool:
-        return any(event.action in _SHOWN for event in self._by_item.get(key, {}).values())
+        return key in self._shown
 
     def _waits(self, item: Assigned) -> bool:
         """Whether a solo round's blind repeat comes too early."""
