@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from cc_tui.rubric_command import add_rubric
 from store.errors import InputError
 from store.records import Mode, RevealAt, RoundKind
 
@@ -74,6 +75,8 @@ def add_label(
     plan.add_argument("--dry-run", action="store_true", help="say what it would be, write nothing")
     add_store(plan)
     plan.set_defaults(command=_plan)
+
+    add_rubric(subcommands, add_store)
 
     listed = subcommands.add_parser("rounds", help="list the rounds with everybody's progress")
     listed.add_argument("--json", action="store_true", help="for scripts")
@@ -177,12 +180,13 @@ def _print_plan(store: Store, made: Plan) -> None:
     from store.sitting import usual_pace
 
     head = made.head
-    say(f"{head.name}: a {head.kind} round, shown after each {head.reveal}, blocks of {head.block}")
+    shown = "at its end" if head.reveal is RevealAt.ROUND else f"after each {head.reveal}"
+    say(f"{head.name}: a {head.kind} round in blocks of {head.block}; judges are shown {shown}")
     if head.simulated:
         say("The transcripts are SIMULATED.")
     rows = [[name, str(size), str(drawn)] for name, (size, drawn) in head.frame.items()]
     print_rows(["stratum", "in the pool", "drawn"], rows, width=None)
-    say(f"questions: {', '.join(q['dimension'] for q in head.questions)}")
+    say(f"questions: {', '.join(dict.fromkeys(q['dimension'] for q in head.questions))}")
     for name in head.annotators or ["one person"]:
         pace = usual_pace(store, name)
         mine = sum(not item.assigned or name in item.assigned for item in made.drawn)
@@ -255,6 +259,8 @@ def _print_agreement(found: LabelAgreement) -> None:
     for question in found.questions:
         where = f", round {question.round}" if question.round else ""
         say(f"{question.dimension} ({question.kind}{where}): {question.labelled} labelled items")
+        if len(question.versions) > 1:
+            say(f"  labels by {len(question.versions)} versions of the question are taken together")
         if question.kind == "statement":
             say(f"  not_sure counts as {found.not_sure if found.not_sure != 'own' else 'a class of its own'}")
         print_rows(

@@ -66,6 +66,8 @@ class QuestionAgreement:
     """Rows and columns of confusion matrices."""
     labelled: int
     """Items with a label of a person."""
+    versions: tuple[str, ...]
+    """Hashes of the question's texts by which the labels were given; more than one are taken together."""
     pairs: list[PairRow]
     adjudicated: int
     """Items on which people differed and somebody decided."""
@@ -103,6 +105,7 @@ class _Sheet:
         default_factory=lambda: defaultdict(dict)
     )
     decided: dict[str, _Value | None] = field(default_factory=dict[str, "_Value | None"])
+    versions: set[str] = field(default_factory=set[str])
     chance: dict[str, float] = field(default_factory=dict[str, float])
     """Probability with which an item was drawn, where labels say so themselves."""
 
@@ -159,7 +162,7 @@ def _sheets(query: Query, pools: Mapping[str, _Pool], round_id: str | None) -> d
     roots = None if round_id is None else {pools[round_id].root}
     counted = ", ".join(f"'{kind}'" for kind in COUNTED)
     for row in query(f"""
-        SELECT queue, annotator, audit_id, dimension, score, verdict, choice, inclusion_prob, purpose
+        SELECT queue, annotator, audit_id, dimension, score, verdict, choice, inclusion_prob, rubric_hash
         FROM labels WHERE blind AND (score IS NOT NULL OR verdict IS NOT NULL OR choice IS NOT NULL)
         {f"AND purpose IN ({counted})" if round_id is None else ""}
         ORDER BY annotator, audit_id
@@ -169,6 +172,7 @@ def _sheets(query: Query, pools: Mapping[str, _Pool], round_id: str | None) -> d
             continue
         sheet = sheets.setdefault((root, row["dimension"]), _Sheet(root, row["dimension"]))
         sheet.kind = _kind(row)
+        sheet.versions.add(row["rubric_hash"])
         sheet.people[row["annotator"]][row["audit_id"]] = _value(row)
         if row["inclusion_prob"] is not None:
             sheet.chance[row["audit_id"]] = row["inclusion_prob"]
@@ -244,6 +248,7 @@ def _question(sheet: _Sheet, pools: Mapping[str, _Pool], not_sure: NotSure) -> Q
         kind=sheet.kind,
         categories=tuple(categories),
         labelled=len(items),
+        versions=tuple(sorted(sheet.versions)),
         pairs=list(_pairs(sheet, pool, categories, items, not_sure)),
         adjudicated=len(decided),
         third_values=len(third),

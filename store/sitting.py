@@ -128,6 +128,8 @@ class Sitting:
             self._count(event)
             if event.queue == head.round_id:
                 self._take(event)
+        for key in self._by_item:
+            self._sort(key)
 
     # What there is
 
@@ -458,6 +460,8 @@ class Sitting:
         for event in events:
             self._count(event)
             self._take(event)
+        for key in {_key(event) for event in events}:
+            self._sort(key)
 
     def _count(self, event: Label) -> None:
         if event.action in _SHOWN:
@@ -469,7 +473,6 @@ class Sitting:
             gone = self._standing.pop(event.supersedes, None)
             if gone is not None:
                 del self._by_item[_key(gone)][gone.label_id]
-                self._sort(_key(gone))
                 if self._redo and self._acts and self._acts[-1].created_at == event.created_at:
                     self._redo[-1].append(gone)
                 else:
@@ -477,7 +480,6 @@ class Sitting:
         else:
             self._standing[event.label_id] = event
             self._by_item[_key(event)][event.label_id] = event
-            self._sort(_key(event))
             if self._redo and (same := _same(self._redo[-1], event)):
                 self._redo[-1].remove(same)
                 if not self._redo[-1]:

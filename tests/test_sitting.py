@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cc_tui.screens.base import Services
 from store.adjudication import conflicts, plan_adjudication, plan_relabel, round_events, sides
 from store.blind import BlindReader, HiddenError
 from store.errors import CcTuiError, InputError
@@ -20,7 +21,7 @@ from store.revealed import revealed
 from store.round_plan import Wish, plan_round
 from store.rounds import RoundHead, find_round, save_round
 from store.rubrics import new_version
-from store.sitting import Sitting, all_progress, usual_pace
+from store.sitting import Sitting, all_progress, choose_round, hidden_round, usual_pace
 from store.store import Store
 from store.transcripts import load_transcript
 from tests.label_store import CANARY, DIMENSIONS, HOSTILE, labelled_store
@@ -91,6 +92,9 @@ def test_a_block_is_labelled_blind_revealed_and_revised(store: Store) -> None:
     assert sitting.log.events[-1].reveals == 5
     assert sitting.blind
     sitting.log.close()
+    assert choose_round(store, "ann") == choose_round(store, "bo", head.name) == head
+    with pytest.raises(InputError, match="is for ann, bo, not for cy"):
+        choose_round(store, "cy", head.name)
     [*_, row] = [row for row in all_progress(store) if row.annotator == "ann"]
     assert row.progress.done == 6
     assert usual_pace(store, "ann") == 30.0
@@ -278,6 +282,27 @@ def test_no_mark_of_judges_conditions_or_colleagues_is_in_anything_a_blind_proce
     assert "How is work" in memory
     reader.close()
     sitting.log.close()
+
+
+async def test_every_screen_asks_through_the_blind_reader_until_the_reveal(store: Store) -> None:
+    services = Services(store, "ann", lambda _: None)
+    assert await services.ask(lambda reader: reader.rows("SELECT count(*) AS n FROM judgements")) == [
+        {"n": 120}
+    ]
+    services.sitting = sit(store, planned(store, reveal=RevealAt.ITEM))
+    services.sitting.open(services.sitting.items[0])
+    with pytest.raises(HiddenError, match="judgements: hidden until this block closes"):
+        await services.ask(lambda reader: reader.rows("SELECT count(*) AS n FROM judgements"))
+    with pytest.raises(HiddenError, match="condition_id"):
+        await services.ask(lambda reader: reader.rows("SELECT condition_id FROM audits"))
+    answer(services.sitting, 0)
+    assert hidden_round(store, "ann") is not None
+    services.sitting.reveal()
+    assert hidden_round(store, "ann") is None
+    assert await services.ask(lambda reader: reader.rows("SELECT count(*) AS n FROM judgements")) == [
+        {"n": 120}
+    ]
+    services.sitting.log.close()
 
 
 def test_people_who_differ_are_adjudicated_without_names_and_a_gap_in_a_rubric_makes_labels_stale(
