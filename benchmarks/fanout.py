@@ -22,7 +22,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from auditors.engine import Engine, Options
+from auditors.engine import Engine
+from auditors.options import Options
 from auditors.process import Process
 from auditors.service import open_engine
 from auditors.study import BUNDLED, load_study
