@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -153,9 +154,11 @@ def take_given(
     Raises:
         InputError: a value is none of its question's; nothing is written then.
     """
+    names = _file_names({row.rater for row in given})
     labels: dict[str, list[Label]] = {}
     for row in given:
-        labels.setdefault(row.rater, []).extend(_labels(row, questions.get(row.dimension), origin))
+        kept = msgspec.structs.replace(row, rater=names[row.rater])
+        labels.setdefault(kept.rater, []).extend(_labels(kept, questions.get(row.dimension), origin))
     added: dict[str, int] = {}
     logs: list[tuple[LabelLog, list[Label]]] = []
     try:
@@ -172,6 +175,22 @@ def take_given(
         for log, _ in logs:
             log.close()
     return added
+
+
+def _file_names(raters: set[str]) -> dict[str, str]:
+    """Raters' names as label files can have them: models are called `lab/model`, people may have spaces.
+
+    Raises:
+        InputError: two names become one.
+    """
+    found: dict[str, str] = {}
+    for rater in sorted(raters):
+        name = re.sub(r"[^A-Za-z0-9_.@-]", "_", rater)[:64]
+        name = name if name[:1].isalnum() else f"r{name}"[:64]
+        if name in found.values():
+            raise InputError(f"{rater!r} and another rater would both be called {name}: rename one of them.")
+        found[rater] = name
+    return found
 
 
 def _labels(row: Given, question: Question | None, origin: str) -> Iterable[Label]:

@@ -109,6 +109,9 @@ def test_labels_go_out_without_a_word_of_judges_and_come_back_the_same(
     ).replace("_", "")
     with pytest.raises(InputError, match="exists already"):
         export(store, form, target)
+    if form != "argilla":
+        judge = f"{CANARY}-judge-a"
+        assert import_labels(Store.create(tmp_path / "third"), form, with_judges)[judge] == 16
 
 
 def test_validation_sets_hold_the_final_answers(store: Store, tmp_path: Path) -> None:
@@ -138,7 +141,7 @@ def test_what_is_wrong_in_a_file_is_named_and_nothing_is_written(store: Store, t
         ("task,worker,label\n", r"no column 'dimension'"),
         ("task,worker,label,dimension,rater_kind\na,b,1,d,robot\n", r"line 2: rater_kind is human, judge"),
         ("task,worker,label,dimension\nt,ann,42,wants_memory\n", r"wants_memory takes a number from 1 to 10"),
-        ("task,worker,label,dimension\nt,a/b,4,wants_memory\n", r"annotator's name"),
+        ("task,worker,label,dimension\nt,a/b,4,x\nt,a b,4,x\n", r"would both be called a_b"),
         ("task,worker,label,dimension,scale\nt,ann,no,x,yes|maybe\n", r"'no' is none of yes, maybe"),
     ):
         path.write_text(text)
