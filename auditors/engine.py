@@ -21,6 +21,7 @@ from auditors.feed import Card, CardState, Ended, Hello, Mark
 from auditors.hub import Hub, Watch
 from auditors.lock import lock_study
 from auditors.notes import Notes
+from auditors.options import Resume
 from auditors.replay import ReplayError, continued, read_replay
 from auditors.wheel import RefusedError
 from auditors.worker import SEGMENT_S, STOPPED, Worker, WorkerDiedError
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from auditors.fanout import Fleet
     from auditors.feed import Steer
     from auditors.models.registry import Models
+    from auditors.options import Options
     from auditors.plan import Judging, Slot
     from auditors.replay import Replay
     from auditors.study import Study
