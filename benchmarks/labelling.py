@@ -24,12 +24,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import msgspec
 
+from store.acts import Past
 from store.errors import CcTuiError
 from store.labels import LabelLog
 from store.questions import Answer
 from store.records import Mode, RevealAt, Round, RoundItem, RoundKind, now
 from store.rounds import find_round, save_round
-from store.sitting import Past, Sitting
+from store.sitting import Sitting
 from store.store import Store
 
 if TYPE_CHECKING:

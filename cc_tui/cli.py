@@ -347,7 +347,7 @@ def _label(parsed: argparse.Namespace) -> int:
     if not has_terminal():
         raise InputError("Labelling needs a terminal: run `cc-tui label` in one.")
     from cc_tui import running
-    from store.sitting import choose_round
+    from store.round_progress import choose_round
 
     with kept_pushed(parsed.store):
         if parsed.round:

@@ -177,7 +177,7 @@ def _draw(store: Store, parsed: argparse.Namespace) -> Plan:
 
 def _print_plan(store: Store, made: Plan) -> None:
     from cc_tui.plain import print_rows, say
-    from store.sitting import usual_pace
+    from store.round_progress import usual_pace
 
     head = made.head
     shown = "at its end" if head.reveal is RevealAt.ROUND else f"after each {head.reveal}"
@@ -199,7 +199,7 @@ def _print_plan(store: Store, made: Plan) -> None:
 def _rounds(parsed: argparse.Namespace) -> int:
     from cc_tui.plain import print_rows, say
     from store.mirror import open_store
-    from store.sitting import all_progress
+    from store.round_progress import all_progress
 
     found = all_progress(open_store(parsed.store))
     if parsed.json:

@@ -14,62 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from store.acts import SHOWN, Acts, Key, Past, key_of
 from store.adjudication import CAUSES
 from store.errors import InputError
 from store.ids import new_id
-from store.labels import label_files, read_labels
+from store.item_state import ItemState, state_of
 from store.questions import Answer
 from store.records import Label, LabelAction, RevealAt, RoundKind, now
-from store.rounds import Assigned, RoundHead, Task, assigned, find_round, rounds
+from store.rounds import Assigned, RoundHead, Task, assigned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from store.labels import LabelLog
     from store.store import Store
 
-Key = tuple[str, int]
 _PACE_OVER = 20
 _RECENT = 200
 """Events that pace and keys are told from."""
 _CLOSING = (LabelAction.LABEL, LabelAction.SKIP, LabelAction.ADJUDICATE)
-_SHOWN = (LabelAction.REVEAL, LabelAction.UNBLIND)
-_SILENT = frozenset({"label_id", "created_at", "seconds", "keys", "supersedes"})
-"""Fields in which an act that is done again may differ from what it was."""
-
-
-class ItemState(msgspec.Struct):
-    """What one annotator has done with one item; values by dimension."""
-
-    drafts: dict[str, Answer] = {}
-    answers: dict[str, Answer] = {}
-    """Committed values: the blind ones, whatever is said after the reveal."""
-    decided: dict[str, tuple[Answer | None, str]] = {}
-    """An adjudicator's decisions, with their causes; None for no single answer."""
-    revised: dict[str, Answer] = {}
-    kept: set[str] = set()
-    notes: dict[str, str] = {}
-    spans: list[Label] = []
-    wrong: list[Label] = []
-    """Errors of judges, with `subject` and `reason`."""
-    skipped: str | None = None
-    """Why."""
-    asked: str | None = None
-    bookmarked: bool = False
-    revealed: bool = False
-    unblinded: bool = False
-    """Whether it was revealed before its time; what is committed afterwards is not blind."""
-    committed_at: datetime | None = None
-
-    @property
-    def closed(self) -> bool:
-        """Whether nothing is left to do with it before its reveal."""
-        return self.committed_at is not None or self.skipped is not None
-
-    @property
-    def open_to_eyes(self) -> bool:
-        """Whether its annotator may see what was hidden."""
-        return self.revealed or self.unblinded
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -109,11 +70,8 @@ class Sitting:
         self.head = head
         self.log = log
         self.items: list[Assigned] = assigned(store, head.round_id, log.annotator)
-        self._acts: list[Label] = []
-        self._standing: dict[str, Label] = {}
-        self._by_item: defaultdict[Key, dict[str, Label]] = defaultdict(dict)
-        self._redo: list[list[Label]] = []
-        self._asks = {item.key: {task.dimension for task in item.tasks} for item in self.items}
+        self._acts = Acts(log, head.round_id)
+        self._by_key = {item.key: item for item in self.items}
         self._blocks: defaultdict[int, list[Assigned]] = defaultdict(list)
         for item in self.items:
             self._blocks[item.block].append(item)
@@ -123,30 +81,21 @@ class Sitting:
         self._done: set[Key] = set()
         self._skipped: set[Key] = set()
         self._asked: set[Key] = set()
-        self._reveals: defaultdict[str, int] = defaultdict(int)
-        for event in log.events:
-            self._count(event)
-            if event.queue == head.round_id:
-                self._take(event)
-        for key in self._by_item:
+        for key in self._acts.items:
             self._sort(key)
 
     # What there is
 
     def state(self, item: Assigned) -> ItemState:
         """What has been done with an item."""
-        state = ItemState()
-        for event in self._by_item[item.key].values():
-            _apply(state, event)
-        return state
+        return state_of(self._acts.of(item.key))
 
     def history(self, count: int = 10) -> list[tuple[Assigned, Label]]:
         """The latest standing answers and skips, newest first."""
-        items = {item.key: item for item in self.items}
         found: list[tuple[Assigned, Label]] = []
-        for event in reversed(self._standing.values()):
-            if event.action in (LabelAction.LABEL, LabelAction.SKIP) and _key(event) in items:
-                found.append((items[_key(event)], event))
+        for event in reversed(self._acts.standing.values()):
+            if event.action in (LabelAction.LABEL, LabelAction.SKIP) and key_of(event) in self._by_key:
+                found.append((self._by_key[key_of(event)], event))
                 if len(found) == count:
                     break
         return found
@@ -171,10 +120,10 @@ class Sitting:
         of_block = [self._closed(item) for item in self._blocks[block]]
         labels = [
             event
-            for event in islice(reversed(self._standing.values()), _RECENT)
+            for event in islice(reversed(self._acts.standing.values()), _RECENT)
             if event.action is LabelAction.LABEL
         ]
-        seconds = list({_key(event): event.seconds for event in labels}.values())[:_PACE_OVER]
+        seconds = list({key_of(event): event.seconds for event in labels}.values())[:_PACE_OVER]
         keys = [event.keys for event in labels if event.keys is not None]
         pace = median(seconds) if seconds else None
         left = len(self.items) - len(self._done)
@@ -391,33 +340,11 @@ class Sitting:
         Returns:
             The item to go back to and the events taken back, or None if there is nothing to take back.
         """
-        act = self._last_act()
-        if not act or act[0].action in _SHOWN:
-            return None
-        at = now()
-        self._append(
-            [
-                msgspec.structs.replace(
-                    event,
-                    label_id=new_id(),
-                    action=LabelAction.RETRACT,
-                    supersedes=event.label_id,
-                    seconds=0.0,
-                    created_at=at,
-                )
-                for event in act
-            ]
-        )
-        return self._item(act[0]), act
+        return self._changed(self._acts.undo())
 
     def redo(self) -> tuple[Assigned, list[Label]] | None:
         """Do again what was last taken back, if nothing else was done since."""
-        if not self._redo:
-            return None
-        act, at = self._redo[-1].copy(), now()
-        again = [msgspec.structs.replace(event, label_id=new_id(), created_at=at) for event in act]
-        self._append(again)
-        return self._item(act[0]), again
+        return self._changed(self._acts.redo())
 
     # Inside
 
@@ -451,46 +378,25 @@ class Sitting:
             simulated=self.head.simulated,
             purpose=self.head.kind,
             repeat=item.repeat,
-            reveals=self._reveals[task.dimension],
+            reveals=self._acts.reveals[task.dimension],
             **values,
         )
 
     def _append(self, events: list[Label]) -> None:
-        self.log.append(*events)
-        for event in events:
-            self._count(event)
-            self._take(event)
-        for key in {_key(event) for event in events}:
+        for key in self._acts.append(events):
             self._sort(key)
 
-    def _count(self, event: Label) -> None:
-        if event.action in _SHOWN:
-            self._reveals[event.dimension] += 1
-
-    def _take(self, event: Label) -> None:
-        if event.action is LabelAction.RETRACT:
-            assert event.supersedes is not None, "a retraction names what it takes back"
-            gone = self._standing.pop(event.supersedes, None)
-            if gone is not None:
-                del self._by_item[_key(gone)][gone.label_id]
-                if self._redo and self._acts and self._acts[-1].created_at == event.created_at:
-                    self._redo[-1].append(gone)
-                else:
-                    self._redo.append([gone])
-        else:
-            self._standing[event.label_id] = event
-            self._by_item[_key(event)][event.label_id] = event
-            if self._redo and (same := _same(self._redo[-1], event)):
-                self._redo[-1].remove(same)
-                if not self._redo[-1]:
-                    self._redo.pop()
-            else:
-                self._redo.clear()
-        self._acts.append(event)
+    def _changed(self, act: list[Label]) -> tuple[Assigned, list[Label]] | None:
+        if not act:
+            return None
+        key = key_of(act[0])
+        self._sort(key)
+        return self._by_key[key], act
 
     def _sort(self, key: Key) -> None:
         """Put an item into the sets that it belongs to now."""
-        events = self._by_item[key].values()
+        events = list(self._acts.of(key))
+        item = self._by_key.get(key)
         answered = {event.dimension for event in events if event.action in _CLOSING}
         skipped = False
         for event in events:
@@ -498,23 +404,12 @@ class Sitting:
                 skipped = event.action is LabelAction.SKIP
         for group, belongs in (
             (self._worked, bool(events)),
-            (self._shown, any(event.action in _SHOWN for event in events)),
-            (self._done, key in self._asks and answered >= self._asks[key]),
+            (self._shown, any(event.action in SHOWN for event in events)),
+            (self._done, item is not None and answered.issuperset(task.dimension for task in item.tasks)),
             (self._skipped, skipped),
             (self._asked, any(event.action is LabelAction.ASK for event in events)),
         ):
             (group.add if belongs else group.discard)(key)
-
-    def _last_act(self) -> list[Label]:
-        act: list[Label] = []
-        for event in reversed(self._standing.values()):
-            if act and event.created_at != act[0].created_at:
-                break
-            act.append(event)
-        return act[::-1]
-
-    def _item(self, event: Label) -> Assigned:
-        return next(item for item in self.items if item.key == _key(event))
 
     def _closed(self, item: Assigned) -> bool:
         return item.key in self._done
@@ -526,9 +421,7 @@ class Sitting:
         """Whether a solo round's blind repeat comes too early."""
         if not item.repeat or self.head.kind is not RoundKind.SOLO or self._closed(item):
             return False
-        first = [
-            e for e in self._by_item.get((item.audit_id, 0), {}).values() if e.action is LabelAction.LABEL
-        ]
+        first = [e for e in self._acts.of((item.audit_id, 0)) if e.action is LabelAction.LABEL]
         wait = timedelta(days=self.head.relabel_after_days)
         return not first or first[-1].created_at + wait > now()
 
@@ -543,141 +436,9 @@ class Sitting:
             raise InputError("This item is still hidden: it can be revised after its reveal.")
 
 
-def choose_round(store: Store, annotator: str, name: str | None = None) -> RoundHead | None:
-    """The round that a person labels: the one of that name, else their newest that they have not finished.
-
-    Returns:
-        None where no round waits for them.
-
-    Raises:
-        InputError: there is no round of that name, or it is not for this person.
-    """
-    mine = rounds(store, annotator)
-    if name is not None:
-        head = find_round(store, name)
-        if head.round_id not in {one.round_id for one in mine}:
-            raise InputError(f"Round {head.name} is for {', '.join(head.annotators)}, not for {annotator}.")
-        return head
-    for head in reversed(mine):
-        progress = Sitting(store, head, _past(store, annotator)).progress()
-        if progress.done < progress.total:
-            return head
-    return None
-
-
-def hidden_round(store: Store, annotator: str) -> RoundHead | None:
-    """The newest round in which a person has given labels whose items are still hidden.
-
-    A process that opens with this person's name is blind from its beginning.
-    """
-    past = _past(store, annotator)
-    begun = {event.queue for event in past.events}
-    for head in reversed(rounds(store, annotator)):
-        if head.round_id in begun and Sitting(store, head, past).blind:
-            return head
-    return None
-
-
-def _past(store: Store, annotator: str) -> Past:
-    paths = [path for path in label_files(store) if path.stem == annotator]
-    return Past(annotator, [event for path in paths for event in read_labels(path)])
-
-
-class RoundProgress(msgspec.Struct, frozen=True):
-    """One person's progress in one round; `annotator` is empty where nobody has begun."""
-
-    round_id: str
-    name: str
-    kind: RoundKind
-    annotator: str
-    progress: Progress
-
-
-def all_progress(store: Store) -> list[RoundProgress]:
-    """Everybody's progress in every round, oldest round first."""
-    events = {path.stem: read_labels(path) for path in label_files(store)}
-    found: list[RoundProgress] = []
-    for head in rounds(store):
-        begun = {name for name, acts in events.items() if any(e.queue == head.round_id for e in acts)}
-        for name in sorted(begun | set(head.annotators)) or [""]:
-            sitting = Sitting(store, head, Past(name, events.get(name, [])))
-            found.append(RoundProgress(head.round_id, head.name, head.kind, name, sitting.progress()))
-    return found
-
-
-def usual_pace(store: Store, annotator: str) -> float | None:
-    """Median seconds of a person's latest items, in whatever round; None for somebody new."""
-    events = _past(store, annotator).events
-    seconds = [e.seconds for e in events if e.action is LabelAction.LABEL and e.seconds]
-    return median(seconds[-_PACE_OVER:]) if seconds else None
-
-
-class Past:
-    """Somebody's labels, to look at."""
-
-    def __init__(self, annotator: str, events: list[Label]) -> None:
-        self.annotator = annotator
-        self.events = events
-
-    def append(self, *labels: Label) -> None:
-        """Refuse."""
-        raise InputError(f"The labels of {self.annotator} are only looked at here.")
-
-
-def _key(event: Label) -> Key:
-    return event.audit_id, event.repeat
-
-
 def _value(answer: Answer) -> dict[str, Any]:
     return {"score": answer.score, "verdict": answer.verdict, "choice": answer.choice}
 
 
 def _shares(keys: int, labels: int) -> list[int]:
     return [keys // labels + (k < keys % labels) for k in range(labels)]
-
-
-def _same(act: Iterable[Label], event: Label) -> Label | None:
-    """The event of an undone act that `event` repeats."""
-    return next((old for old in act if _content(old) == _content(event)), None)
-
-
-def _content(event: Label) -> dict[str, Any]:
-    fields: Iterator[str] = (f for f in Label.__struct_fields__ if f not in _SILENT)
-    return {name: getattr(event, name) for name in fields}
-
-
-def _apply(state: ItemState, event: Label) -> None:
-    dimension, answer = event.dimension, Answer.of(event)
-    match event.action:
-        case LabelAction.DRAFT:
-            state.drafts[dimension] = answer
-        case LabelAction.LABEL:
-            state.answers[dimension] = answer
-            state.committed_at, state.skipped = event.created_at, None
-        case LabelAction.ADJUDICATE:
-            state.decided[dimension] = (answer or None, event.reason)
-            state.committed_at = event.created_at
-        case LabelAction.SKIP:
-            state.skipped = event.reason
-        case LabelAction.NOTE:
-            state.notes[dimension] = event.note
-        case LabelAction.SPAN:
-            state.spans.append(event)
-        case LabelAction.ASK:
-            state.asked = event.note
-        case LabelAction.BOOKMARK:
-            state.bookmarked = event.reason == "on"
-        case LabelAction.REVEAL:
-            state.revealed = True
-        case LabelAction.UNBLIND:
-            state.unblinded = True
-        case LabelAction.KEEP:
-            state.kept.add(dimension)
-            state.revised.pop(dimension, None)
-        case LabelAction.REVISE:
-            state.revised[dimension] = answer
-            state.kept.discard(dimension)
-        case LabelAction.JUDGE_WRONG:
-            state.wrong.append(event)
-        case _:
-            pass

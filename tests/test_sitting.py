@@ -19,9 +19,10 @@ from store.reader import Reader
 from store.records import LabelAction, RevealAt, RoundKind
 from store.revealed import revealed
 from store.round_plan import Wish, plan_round
+from store.round_progress import all_progress, choose_round, hidden_round, usual_pace
 from store.rounds import RoundHead, find_round, save_round
 from store.rubrics import new_version
-from store.sitting import Sitting, all_progress, choose_round, hidden_round, usual_pace
+from store.sitting import Sitting
 from store.store import Store
 from store.transcripts import load_transcript
 from tests.label_store import CANARY, DIMENSIONS, HOSTILE, labelled_store
