@@ -6,18 +6,19 @@ item stands for. Labels that nobody drew speak for themselves only, and the resu
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
 
+from stats.label_sheets import Pool, Sheet, Value, read_pools, read_sheets
 from stats.methods import METHODS
 from stats.pairs import Pair, agree
 from store.questions import band
-from store.records import COUNTED, JudgementStatus, LabelAction, RaterKind, Verdict
+from store.records import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,8 +33,6 @@ SEED = 0
 _CLASSES = 12
 """Whole numbers up to which a scale is taken as ordered categories."""
 _VERDICTS = (Verdict.FALSE, Verdict.NOT_SURE, Verdict.TRUE)
-_Value = str | float
-_Key = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,33 +91,6 @@ class LabelAgreement:
         return data | {"methods": msgspec.to_builtins({name: METHODS[name] for name in names})}
 
 
-@dataclass(eq=False)
-class _Sheet:
-    """The answers to one question: by rater and item."""
-
-    round_id: str
-    dimension: str
-    kind: str = ""
-    people: dict[str, dict[str, _Value]] = field(default_factory=lambda: defaultdict(dict))
-    repeats: dict[str, dict[str, _Value]] = field(default_factory=lambda: defaultdict(dict))
-    machines: dict[tuple[str, str], dict[str, _Value | None]] = field(
-        default_factory=lambda: defaultdict(dict)
-    )
-    decided: dict[str, _Value | None] = field(default_factory=dict[str, "_Value | None"])
-    versions: set[str] = field(default_factory=set[str])
-    chance: dict[str, float] = field(default_factory=dict[str, float])
-    """Probability with which an item was drawn, where labels say so themselves."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Pool:
-    name: str
-    root: str
-    stratum: dict[str, str]
-    """Of every item of the pool, by question."""
-    drawn: bool
-
-
 def label_agreement(
     query: Query, *, round_id: str | None = None, not_sure: NotSure = "own"
 ) -> LabelAgreement:
@@ -129,113 +101,13 @@ def label_agreement(
         round_id: this round only, whatever its kind.
         not_sure: whether a verdict of not_sure is a class, counts as false, or is missing.
     """
-    pools = _pools(query)
-    sheets = _sheets(query, pools, round_id)
+    pools = read_pools(query)
+    sheets = read_sheets(query, pools, round_id)
     found = [_question(sheet, pools, not_sure) for _, sheet in sorted(sheets.items())]
     return LabelAgreement(not_sure, [one for one in found if one.labelled])
 
 
-def _pools(query: Query) -> dict[str, _Pool]:
-    """Every round; those that follow another one have that one's pool."""
-    heads = {row["round_id"]: row for row in query("SELECT * FROM rounds").to_pylist()}
-    strata: defaultdict[str, dict[str, str]] = defaultdict(dict)
-    chance: set[str] = set()
-    rows = query("""
-        SELECT round_id, audit_id, stratum, inclusion_prob, unnest(tasks->>'$[*].dimension') AS dimension
-        FROM round_items
-    """).to_pylist()
-    for row in rows:
-        strata[row["round_id"]][f"{row['dimension']}\n{row['audit_id']}"] = row["stratum"]
-        if row["inclusion_prob"] is not None:
-            chance.add(row["round_id"])
-    found: dict[str, _Pool] = {}
-    for round_id in heads:
-        root = round_id
-        while heads[root]["follows"] in heads:
-            root = heads[root]["follows"]
-        found[round_id] = _Pool(heads[root]["name"], root, strata[root], root in chance)
-    return found
-
-
-def _sheets(query: Query, pools: Mapping[str, _Pool], round_id: str | None) -> dict[_Key, _Sheet]:
-    sheets: dict[_Key, _Sheet] = {}
-    roots = None if round_id is None else {pools[round_id].root}
-    counted = ", ".join(f"'{kind}'" for kind in COUNTED)
-    for row in query(f"""
-        SELECT queue, annotator, audit_id, dimension, score, verdict, choice, inclusion_prob, rubric_hash
-        FROM labels WHERE blind AND (score IS NOT NULL OR verdict IS NOT NULL OR choice IS NOT NULL)
-        {f"AND purpose IN ({counted})" if round_id is None else ""}
-        ORDER BY annotator, audit_id
-    """).to_pylist():
-        root = pools[row["queue"]].root if row["queue"] in pools else ""
-        if roots is not None and root not in roots:
-            continue
-        sheet = sheets.setdefault((root, row["dimension"]), _Sheet(root, row["dimension"]))
-        sheet.kind = _kind(row)
-        sheet.versions.add(row["rubric_hash"])
-        sheet.people[row["annotator"]][row["audit_id"]] = _value(row)
-        if row["inclusion_prob"] is not None:
-            sheet.chance[row["audit_id"]] = row["inclusion_prob"]
-    _events(query, sheets, pools)
-    _judges(query, sheets)
-    return sheets
-
-
-def _events(query: Query, sheets: Mapping[_Key, _Sheet], pools: Mapping[str, _Pool]) -> None:
-    """Blind repeats, decisions, and what imported judges and rules said."""
-    rows = query(f"""
-        SELECT queue, annotator, audit_id, dimension, action, rater_kind, repeat, score, verdict, choice, reason
-        FROM base.label_events
-        WHERE (action = '{LabelAction.ADJUDICATE}' OR repeat > 0 OR rater_kind <> '{RaterKind.HUMAN}')
-          AND action IN ('{LabelAction.LABEL}', '{LabelAction.SKIP}', '{LabelAction.ADJUDICATE}')
-          AND label_id NOT IN (SELECT supersedes FROM base.label_events WHERE supersedes IS NOT NULL)
-        ORDER BY annotator, n
-    """).to_pylist()
-    for row in rows:
-        own = pools[row["queue"]].root if row["queue"] in pools else ""
-        for sheet in (s for key, s in sheets.items() if key[1] == row["dimension"]):
-            audit_id = row["audit_id"]
-            if row["action"] == LabelAction.ADJUDICATE:
-                sheet.decided[audit_id] = _value(row) if _has_value(row) else None
-            elif row["rater_kind"] != RaterKind.HUMAN:
-                value = _value(row) if row["action"] == LabelAction.LABEL else None
-                sheet.machines[row["rater_kind"], row["annotator"]][audit_id] = value
-            elif row["action"] == LabelAction.LABEL and own == sheet.round_id:
-                sheet.repeats[row["annotator"]][audit_id] = _value(row)
-
-
-def _judges(query: Query, sheets: Mapping[_Key, _Sheet]) -> None:
-    """The first answer of every judge to the questions that people have labelled."""
-    rows = query("""
-        SELECT audit_id, dimension, kind, judge, judgement_status AS status, score, verdict FROM scores
-        WHERE (audit_id, dimension) IN (SELECT (audit_id, dimension) FROM labels)
-        QUALIFY row_number() OVER (PARTITION BY audit_id, dimension, kind, judge ORDER BY judge_repeat) = 1
-        ORDER BY judge_position, judge
-    """).to_pylist()
-    for row in rows:
-        for (_, dimension), sheet in sheets.items():
-            if dimension != row["dimension"] or sheet.kind != row["kind"]:
-                continue
-            of_judge = sheet.machines[str(RaterKind.JUDGE), row["judge"]]
-            if row["status"] == JudgementStatus.OK:
-                of_judge[row["audit_id"]] = row["verdict"] if row["kind"] == "statement" else row["score"]
-            elif row["status"] == JudgementStatus.UNPARSED:
-                of_judge[row["audit_id"]] = None
-
-
-def _kind(row: Mapping[str, Any]) -> str:
-    return "rubric" if row["score"] is not None else "statement" if row["verdict"] else "choice"
-
-
-def _has_value(row: Mapping[str, Any]) -> bool:
-    return row["score"] is not None or bool(row["verdict"] or row["choice"])
-
-
-def _value(row: Mapping[str, Any]) -> _Value:
-    return row["score"] if row["score"] is not None else row["verdict"] or row["choice"]
-
-
-def _question(sheet: _Sheet, pools: Mapping[str, _Pool], not_sure: NotSure) -> QuestionAgreement:
+def _question(sheet: Sheet, pools: Mapping[str, Pool], not_sure: NotSure) -> QuestionAgreement:
     pool = pools.get(sheet.round_id)
     categories = _categories(sheet, not_sure)
     items = sorted({item for answers in sheet.people.values() for item in answers})
@@ -257,11 +129,11 @@ def _question(sheet: _Sheet, pools: Mapping[str, _Pool], not_sure: NotSure) -> Q
     )
 
 
-def _said(sheet: _Sheet, item: str) -> list[_Value]:
+def _said(sheet: Sheet, item: str) -> list[Value]:
     return [answers[item] for answers in sheet.people.values() if item in answers]
 
 
-def _categories(sheet: _Sheet, not_sure: NotSure) -> list[str]:
+def _categories(sheet: Sheet, not_sure: NotSure) -> list[str]:
     if sheet.kind == "statement":
         return [str(v) for v in _VERDICTS if v is not Verdict.NOT_SURE or not_sure == "own"]
     every = [*sheet.people.values(), *sheet.machines.values(), *sheet.repeats.values(), sheet.decided]
@@ -276,7 +148,7 @@ def _categories(sheet: _Sheet, not_sure: NotSure) -> list[str]:
 
 
 def _codes(
-    answers: Mapping[str, _Value | None], items: list[str], categories: list[str], not_sure: NotSure
+    answers: Mapping[str, Value | None], items: list[str], categories: list[str], not_sure: NotSure
 ) -> Floats:
     place = {name: float(code) for code, name in enumerate(categories)}
     if not_sure == "false":
@@ -290,7 +162,7 @@ def _codes(
 
 
 def _pairs(
-    sheet: _Sheet, pool: _Pool | None, categories: list[str], items: list[str], not_sure: NotSure
+    sheet: Sheet, pool: Pool | None, categories: list[str], items: list[str], not_sure: NotSure
 ) -> Iterator[PairRow]:
     if len(categories) < 2:
         return
@@ -338,8 +210,8 @@ def _pairs(
             yield row(f"{kind}-{what}", name, codes, other, second, unparsed)
 
 
-def _final(sheet: _Sheet, items: list[str]) -> dict[str, _Value | None]:
-    found: dict[str, _Value | None] = {}
+def _final(sheet: Sheet, items: list[str]) -> dict[str, Value | None]:
+    found: dict[str, Value | None] = {}
     for item in items:
         said = set(_said(sheet, item))
         if item in sheet.decided:
@@ -349,9 +221,7 @@ def _final(sheet: _Sheet, items: list[str]) -> dict[str, _Value | None]:
     return found
 
 
-def _weights(
-    sheet: _Sheet, pool: _Pool | None, items: list[str], both: Any
-) -> tuple[Floats | None, Any, str]:
+def _weights(sheet: Sheet, pool: Pool | None, items: list[str], both: Any) -> tuple[Floats | None, Any, str]:
     """How many items each one stands for, its stratum, and what a reader must know."""
     if pool is None or not pool.drawn:
         if all(item in sheet.chance for item in items) and sheet.chance:

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from store.disagreement import RANKER, Ranked, Rating, disagreement
-from store.errors import InputError, QueryError
+from store.disagreement import RANKER, Ranked
+from store.errors import InputError
 from store.ids import content_hash, new_id
 from store.latest import latest_study
 from store.questions import Question, band, study_questions
 from store.records import (
-    AuditStatus,
-    JudgementKind,
-    Mode,
-    RaterKind,
     RevealAt,
     Round,
     RoundItem,
     RoundKind,
     now,
 )
+from store.round_pool import Unit, Wish, read_pool
 from store.rounds import EVERYBODY
 from store.rubrics import newest
 from store.sampling import queue, shares, shuffled
@@ -45,31 +42,6 @@ SIZES = {RoundKind.CALIBRATION: 12, RoundKind.MAIN: 40, RoundKind.SOLO: 40, Roun
 WORDS_A_MINUTE = 240
 SECONDS_A_QUESTION = 8.0
 _LETTERS_A_WORD = 6
-
-
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What round is wanted."""
-
-    kind: RoundKind = RoundKind.MAIN
-    name: str = ""
-    study_id: str = ""
-    """Empty for the latest study."""
-    dimensions: tuple[str, ...] = ()
-    """Empty for all that were judged, or none beside a schema of one's own."""
-    modes: tuple[Mode, ...] = ()
-    where: str = ""
-    """SQL condition on `scores`."""
-    size: int | None = None
-    annotators: tuple[str, ...] = ()
-    per_item: int = 2
-    overlap: float = 1.0
-    relabel: float = 0.1
-    relabel_after_days: float = 7.0
-    reveal: RevealAt | None = None
-    block: int = 20
-    seed: int = 0
-    reported_judge: str = ""
-    schema: tuple[Question, ...] = ()
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -97,16 +69,6 @@ class Plan(msgspec.Struct, frozen=True):
         return count * (each + asked * SECONDS_A_QUESTION) / 3600
 
 
-class _Unit(msgspec.Struct):
-    audit_id: str
-    mode: Mode
-    condition: str
-    simulated: bool
-    tasks: list[tuple[str, str]] = []
-    ranked: list[Ranked] = []
-    reported: float | None = None
-
-
 def plan_round(store: Store, reader: Reader, wish: Wish) -> Plan:
     """Plan a round; nothing is written.
 
@@ -115,7 +77,7 @@ def plan_round(store: Store, reader: Reader, wish: Wish) -> Plan:
     """
     _check(wish)
     study_id = wish.study_id or latest_study(reader.arrow)
-    judges, pool = _pool(reader, study_id, wish)
+    judges, pool = read_pool(reader, study_id, wish)
     questions = _questions(store, reader, study_id, wish, pool)
     strata = _strata(wish.kind, pool)
     order = shuffled(strata, wish.seed)
@@ -202,80 +164,8 @@ def _repeats(wish: Wish) -> bool:
     return wish.kind in (RoundKind.MAIN, RoundKind.SOLO)
 
 
-def _pool(reader: Reader, study_id: str, wish: Wish) -> tuple[list[str], list[_Unit]]:
-    """The judges, the reported one first, and the transcripts in the order of their ids."""
-    conditions = ["study_id = ?", "audit_status = ?", "NOT intervened"]
-    values: list[Any] = [study_id, AuditStatus.OK]
-    for column, names in (("dimension", wish.dimensions), ("mode", wish.modes)):
-        if names:
-            conditions.append(f"list_contains(?, {column})")
-            values.append(list(names))
-    if wish.where:
-        conditions.append(f"({wish.where}\n)")
-    try:
-        rows = reader.rows(
-            f"""
-            SELECT audit_id, dimension, kind, mode, condition_id, simulated, judge, judge_position,
-                   CASE WHEN judgement_status = 'ok' THEN score END AS score,
-                   CASE WHEN judgement_status = 'ok' THEN verdict END AS verdict
-            FROM scores
-            WHERE kind <> '{JudgementKind.COHERENCE}' AND {" AND ".join(conditions)}
-              AND list_contains(from_json(item_preferences, '["VARCHAR"]'), dimension)
-            ORDER BY audit_id, dimension, kind, judge_position, judge, judge_repeat
-            """,
-            values,
-        )
-    except QueryError as error:
-        if not wish.where:
-            raise
-        raise InputError(f"--where {wish.where!r} is no condition on `scores`: {error}") from None
-    if not rows:
-        raise InputError(
-            "No judged transcript fits: run a study first, or ask for other dimensions, modes or conditions."
-        )
-    places = {row["judge"]: row["judge_position"] for row in rows}
-    judges = sorted(places, key=lambda judge: (judge != wish.reported_judge, places[judge], judge))
-    if wish.reported_judge and wish.reported_judge not in places:
-        raise InputError(f"No transcript of the pool was judged by {wish.reported_judge}.")
-    rules = _rules(reader)
-    units: dict[str, _Unit] = {}
-    ratings: defaultdict[tuple[str, str, str], list[Rating]] = defaultdict(list)
-    for row in rows:
-        units.setdefault(
-            row["audit_id"],
-            _Unit(row["audit_id"], Mode(row["mode"]), row["condition_id"], row["simulated"]),
-        )
-        value = row["score"] if row["kind"] == JudgementKind.RUBRIC else row["verdict"]
-        ratings[row["audit_id"], row["dimension"], row["kind"]].append(Rating(row["judge"], value))
-    ask_judged = bool(wish.dimensions) or not wish.schema
-    for (audit_id, dimension, kind), found in ratings.items():
-        unit = units[audit_id]
-        unit.ranked.append(disagreement([*found, *rules.get((audit_id, dimension), [])], judges[0]))
-        mine = [r.value for r in found if r.rater == judges[0] and isinstance(r.value, float)]
-        if mine:
-            unit.reported = max(unit.reported or 0.0, sum(mine) / len(mine))
-        if ask_judged:
-            unit.tasks.append((dimension, kind))
-    for unit in units.values():
-        unit.tasks += [(question.dimension, question.kind) for question in wish.schema]
-    return judges, [units[audit_id] for audit_id in sorted(units)]
-
-
-def _rules(reader: Reader) -> dict[tuple[str, str], list[Rating]]:
-    """What imported rules say."""
-    rows = reader.rows(
-        "SELECT annotator, audit_id, dimension, verdict, score, choice FROM label_events "
-        f"WHERE rater_kind = '{RaterKind.RULE}' AND action = 'label'"
-    )
-    found: defaultdict[tuple[str, str], list[Rating]] = defaultdict(list)
-    for row in rows:
-        value = row["verdict"] or row["choice"] or row["score"]
-        found[row["audit_id"], row["dimension"]].append(Rating(row["annotator"], value, rule=True))
-    return found
-
-
 def _questions(
-    store: Store, reader: Reader, study_id: str, wish: Wish, pool: Sequence[_Unit]
+    store: Store, reader: Reader, study_id: str, wish: Wish, pool: Sequence[Unit]
 ) -> list[Question]:
     [row] = reader.rows(
         "SELECT resolved->'$.preferences' AS p FROM studies WHERE study_id = ? LIMIT 1", [study_id]
@@ -289,7 +179,7 @@ def _questions(
     return [newest(store, known[task]) for task in sorted(asked) if task in known]
 
 
-def _strata(kind: RoundKind, pool: Sequence[_Unit]) -> dict[str, list[int]]:
+def _strata(kind: RoundKind, pool: Sequence[Unit]) -> dict[str, list[int]]:
     found: dict[str, list[int]] = defaultdict(list)
     for member, unit in enumerate(pool):
         if kind is RoundKind.CALIBRATION:
@@ -302,7 +192,7 @@ def _strata(kind: RoundKind, pool: Sequence[_Unit]) -> dict[str, list[int]]:
 
 
 def _draw(
-    kind: RoundKind, pool: Sequence[_Unit], order: Mapping[str, Sequence[int]], size: int
+    kind: RoundKind, pool: Sequence[Unit], order: Mapping[str, Sequence[int]], size: int
 ) -> tuple[list[int], dict[str, int]]:
     """The drawn members in the order of the queue, and how many come from each stratum."""
     if kind is RoundKind.EXPLORE:
