@@ -278,6 +278,9 @@ def _print_agreement(found: LabelAgreement) -> None:
                 f"  people differ on {question.adjudicated + question.open_conflicts}: {question.adjudicated} decided, "
                 f"{question.third_values} of them for a third value, {question.no_single_answer} for no single answer"
             )
+        for judge, causes in question.judge_errors.items():
+            counts = ", ".join(f"{cause} {count}" for cause, count in sorted(causes.items()))
+            say(f"  errors of {judge} found after reveals: {counts}")
         say("")
 
 

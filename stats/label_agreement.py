@@ -75,6 +75,8 @@ class QuestionAgreement:
     no_single_answer: int
     open_conflicts: int
     """Items on which people differ and nobody decided."""
+    judge_errors: dict[str, dict[str, int]]
+    """By judge how often people found it wrong after a reveal, by cause."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ def _question(sheet: Sheet, pools: Mapping[str, Pool], not_sure: NotSure) -> Que
         third_values=len(third),
         no_single_answer=sum(sheet.decided[item] is None for item in decided),
         open_conflicts=len(differ) - len(decided),
+        judge_errors={judge: dict(causes) for judge, causes in sheet.errors.items()},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ class Sheet:
         default_factory=lambda: defaultdict(dict)
     )
     decided: dict[str, Value | None] = field(default_factory=dict[str, "Value | None"])
+    errors: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """By judge how often a person found it wrong, by cause."""
     versions: set[str] = field(default_factory=set[str])
     chance: dict[str, float] = field(default_factory=dict[str, float])
     """Probability with which an item was drawn, where labels say so themselves."""
@@ -101,12 +103,13 @@ def read_sheets(query: Query, pools: Mapping[str, Pool], round_id: str | None) -
 
 
 def _events(query: Query, sheets: Mapping[Key, Sheet], pools: Mapping[str, Pool]) -> None:
-    """Blind repeats, decisions, and what imported judges and rules said."""
+    """Blind repeats, decisions, errors of judges, and what imported judges and rules said."""
     rows = query(f"""
-        SELECT queue, annotator, audit_id, dimension, action, rater_kind, repeat, score, verdict, choice, reason
+        SELECT queue, annotator, audit_id, dimension, action, rater_kind, score, verdict, choice, reason, subject
         FROM base.label_events
-        WHERE (action = '{LabelAction.ADJUDICATE}' OR repeat > 0 OR rater_kind <> '{RaterKind.HUMAN}')
-          AND action IN ('{LabelAction.LABEL}', '{LabelAction.SKIP}', '{LabelAction.ADJUDICATE}')
+        WHERE (action IN ('{LabelAction.ADJUDICATE}', '{LabelAction.JUDGE_WRONG}')
+               OR action IN ('{LabelAction.LABEL}', '{LabelAction.SKIP}')
+               AND (repeat > 0 OR rater_kind <> '{RaterKind.HUMAN}'))
           AND label_id NOT IN (SELECT supersedes FROM base.label_events WHERE supersedes IS NOT NULL)
         ORDER BY annotator, n
     """).to_pylist()
@@ -116,6 +119,9 @@ def _events(query: Query, sheets: Mapping[Key, Sheet], pools: Mapping[str, Pool]
             audit_id = row["audit_id"]
             if row["action"] == LabelAction.ADJUDICATE:
                 sheet.decided[audit_id] = _value(row) if _has_value(row) else None
+            elif row["action"] == LabelAction.JUDGE_WRONG:
+                if own == sheet.round_id:
+                    sheet.errors[row["subject"]][row["reason"]] += 1
             elif row["rater_kind"] != RaterKind.HUMAN:
                 value = _value(row) if row["action"] == LabelAction.LABEL else None
                 sheet.machines[row["rater_kind"], row["annotator"]][audit_id] = value

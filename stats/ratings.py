@@ -10,7 +10,7 @@ import numpy as np
 from stats.answers import coded
 from store.parquet import quoted
 from store.queue import frame_query
-from store.records import COUNTED, JudgementKind, JudgementStatus, Mode
+from store.records import COUNTED, JudgementKind, JudgementStatus, LabelAction, Mode
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,6 +42,8 @@ class Ratings:
     `VERDICTS`, scores as the score minus 1."""
     people: dict[str, Floats]
     """By annotator, the same: blind labels only."""
+    decided: Floats
+    """What an adjudicator decided; NaN where nobody did, or for no single answer."""
     drawn: Floats
     """Probability with which the labelled question was drawn; NaN where it was not drawn by a queue, or not
     labelled."""
@@ -65,11 +67,12 @@ def read_ratings(query: Query, study_id: str, rules: Rules) -> list[Ratings]:
     frame = _frame(query, study_id, rules, round_id)
     judged = _judged(query, study_id)
     labels = _labels(query, study_id, round_id)
+    decided = _decided(query)
     found: list[Ratings] = []
     keys = list(zip(frame["mode"].to_pylist(), frame["kind"].to_pylist(), strict=True))
     for mode, kind in dict.fromkeys(keys):
         rows = np.array([k for k, key in enumerate(keys) if key == (mode, kind)])
-        found.append(_ratings(Mode(mode), JudgementKind(kind), frame.take(rows), judged, labels))
+        found.append(_ratings(Mode(mode), JudgementKind(kind), frame.take(rows), judged, labels, decided))
     return found
 
 
@@ -133,7 +136,21 @@ def _labels(query: Query, study_id: str, round_id: str | None) -> pa.Table:
     """)
 
 
-def _ratings(mode: Mode, kind: JudgementKind, frame: pa.Table, judged: pa.Table, labels: pa.Table) -> Ratings:
+def _decided(query: Query) -> pa.Table:
+    """Adjudicators' last words, in the order in which they were given."""
+    return query(f"""
+        SELECT audit_id, dimension, 'all' AS "of", verdict, score,
+               CASE WHEN score IS NULL THEN '{JudgementKind.STATEMENT}' ELSE '{JudgementKind.RUBRIC}' END AS kind
+        FROM label_events
+        WHERE action = '{LabelAction.ADJUDICATE}' AND (score IS NOT NULL OR verdict IS NOT NULL)
+          AND label_id NOT IN (SELECT supersedes FROM label_events WHERE supersedes IS NOT NULL)
+        ORDER BY created_at, label_id
+    """)
+
+
+def _ratings(
+    mode: Mode, kind: JudgementKind, frame: pa.Table, judged: pa.Table, labels: pa.Table, decided: pa.Table
+) -> Ratings:
     audit, preference, condition = (_texts(frame, n) for n in ("audit_id", "dimension", "condition_id"))
     place = {key: k for k, key in enumerate(zip(audit, preference, strict=True))}
     stratum = np.array([STRATA.index(name) for name in _texts(frame, "stratum")], np.intp)
@@ -155,6 +172,7 @@ def _ratings(mode: Mode, kind: JudgementKind, frame: pa.Table, judged: pa.Table,
         stratum,
         _by_rater(judged, "judge", kind, place),
         _by_rater(labels, "annotator", kind, place),
+        _by_rater(decided, "of", kind, place).get("all", np.full(len(place), np.nan)),
         drawn,
         len(moved),
         frozenset(queues),

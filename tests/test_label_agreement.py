@@ -15,14 +15,14 @@ from store.disagreement import Rating, disagreement
 from store.labels import LabelLog
 from store.questions import Answer
 from store.reader import Reader
-from store.records import Mode, RevealAt, Verdict
+from store.records import LabelAction, Mode, RevealAt, RoundKind, Verdict
 from store.round_plan import Wish, plan_round
 from store.rounds import RoundHead, find_round, save_round
 from store.sampling import shares, shuffled
 from store.sitting import Sitting
 from store.store import Store
 from tests.label_store import labelled_store
-from tests.store_rows import STUDY
+from tests.store_rows import STUDY, label
 
 XSTEST = Path(__file__).parents[2] / "shared" / "data" / "xstest" / "labels.csv"
 
@@ -126,7 +126,22 @@ def wrong_where_disputed(store: Store, size: int, *people: str) -> tuple[RoundHe
 def test_labels_of_a_round_correct_the_judges_rate_by_the_strata_of_the_round(tmp_path: Path) -> None:
     store = labelled_store(tmp_path / "store", 200, mode=Mode.SINGLE_TURN)
     head, truth = wrong_where_disputed(store, 120, "ann")
-    label_all(store, head, "ann", truth)
+    # Ann is wrong once, and an adjudicator says so.
+    mistaken = next(iter(truth))
+    wrong = Verdict.FALSE if truth[mistaken].verdict == Verdict.TRUE else Verdict.TRUE
+    label_all(store, head, "ann", {**truth, mistaken: Answer(verdict=wrong)})
+    log = LabelLog(store, "cy")
+    log.append(
+        label(
+            mistaken,
+            "cy",
+            verdict=truth[mistaken].verdict,
+            dimension="wants_memory",
+            action=LabelAction.ADJUDICATE,
+            purpose=RoundKind.ADJUDICATION,
+        )
+    )
+    log.close()
     reader = Reader(store)
     report = judge_report(reader.arrow, study_table(reader.arrow, STUDY))
     reader.close()

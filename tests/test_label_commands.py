@@ -37,6 +37,8 @@ def test_a_round_from_its_plan_to_its_agreement(tmp_path: Path, capsys: pytest.C
             for task in item.tasks:
                 sitting.draft(item, task, Answer(score=score if item.alias == "T-01" else 3.0))
             sitting.commit(item, seconds=60.0)
+        sitting.reveal()
+        sitting.judge_wrong(item, task, "judge-b", "misread")
         sitting.log.close()
     code, out, _ = run("label", "rounds", "--json")
     assert [(row["annotator"], row["progress"]["done"]) for row in json.loads(out)] == [
@@ -47,6 +49,7 @@ def test_a_round_from_its_plan_to_its_agreement(tmp_path: Path, capsys: pytest.C
     assert code == 0
     assert "wants_memory (rubric, round first): 32 labelled items" in out
     assert "human-human" in out
+    assert "errors of judge-b found after reveals: misread 2" in out
     _, out, _ = run("label", "agreement", "--json")
     [found, _] = json.loads(out)["questions"]
     apart = sum(item.alias == "T-01" for item in sitting.items)
