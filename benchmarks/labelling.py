@@ -178,7 +178,7 @@ def _look(store: Store, known: int, kept: list[str], toll: Toll) -> None:
 
 def times(items: int) -> dict[str, float]:
     """Milliseconds that a person waits in a long round."""
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         store = Store.create(Path(folder) / "store")
         plan(store, items)
         log = LabelLog(store, "ann")
