@@ -79,13 +79,20 @@ def run_job(job: Job, parsed: argparse.Namespace, *, headless: bool) -> int:
     return run_in_app(job)
 
 
-def open_app(store: Store, *, start: str, annotator: str | None = None, socket: Path | None = None) -> int:
+def open_app(
+    store: Store,
+    *,
+    start: str,
+    annotator: str | None = None,
+    socket: Path | None = None,
+    round_name: str | None = None,
+) -> int:
     """Show the app on a store, attached to the run that goes on there, if any."""
     from cc_tui.app import CcTuiApp
 
     if socket is None and (runs := live_runs(store)):
         socket = Path(runs[-1].socket)
-    app = CcTuiApp(store, socket=socket, annotator=annotator, start=start)
+    app = CcTuiApp(store, socket=socket, annotator=annotator, start=start, round_name=round_name)
     app.run()
     return app.return_code or Exit.DONE
 

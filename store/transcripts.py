@@ -59,7 +59,7 @@ def load_transcript(reader: Reader, audit_id: str, *, blind: bool = False) -> Tr
     audit["final_view"] = msgspec.json.decode(audit["final_view"])
     messages = read_records(reader, Message, "audit_id = ? ORDER BY seq", [audit_id])
     if blind:
-        return Transcript(audit, _without_condition(messages), [])
+        return Transcript(audit, without_condition(messages), [])
     order = "audit_id = ? ORDER BY kind, dimension, judge, repeat"
     return Transcript(audit, messages, read_records(reader, Judgement, order, [audit_id]))
 
@@ -105,7 +105,7 @@ def by_audit(records: list[_A]) -> dict[str, list[_A]]:
     return found
 
 
-def _without_condition(messages: list[Message]) -> list[Message]:
+def without_condition(messages: list[Message]) -> list[Message]:
     """The messages without the condition's own system prompt, which would tell which condition it is."""
     prompts = [message.text for message in messages if message.author is Author.SYSTEM]
     kept: list[Message] = []

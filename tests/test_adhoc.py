@@ -91,6 +91,7 @@ async def test_a_cancelled_call_ends_as_cancelled_and_can_go_on(tmp_path: Path) 
     file = ad_hoc_study(**WHAT)
     running = asyncio.create_task(run_audits(file, store=tmp_path / "s", speed=1.0))
     while not glob(f"{tmp_path}/s/journal/*.*/*.jsonl"):
+        assert not running.done(), running.exception()
         await asyncio.sleep(0.01)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):

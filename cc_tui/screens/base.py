@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from auditors.feed import Command
     from store.reader import Reader
+    from store.sitting import Sitting
     from store.store import Store
 
 T = TypeVar("T")
@@ -39,15 +40,35 @@ class Services:
     annotator: str | None
     send: Callable[[Command], None]
     live: LiveState = field(default_factory=LiveState)
+    round_name: str | None = None
+    """The round of labelling that was asked for; None for the annotator's own choice."""
+    sitting: Sitting | None = None
+    """The round that the annotator is at: while it is blind, so is every question to the store."""
     _reader: Reader | None = None
+    _blind: Reader | None = None
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     async def ask(self, function: Callable[[Reader], T]) -> T:
-        """The result of `function`, which runs in a thread: the reader blocks, and opening it takes long."""
+        """The result of `function`, which runs in a thread: the reader blocks, and opening it takes long.
+
+        Raises:
+            HiddenError: it asks for what the annotator may not know before the reveal.
+        """
         return await asyncio.to_thread(lambda: function(self._open()))
+
+    @property
+    def blind(self) -> bool:
+        """Whether judges, conditions, models and other people's labels are hidden in this process now."""
+        return self.sitting is not None and self.sitting.blind
 
     def _open(self) -> Reader:
         with self._guard:
+            if self.blind:
+                if self._blind is None:
+                    from store.blind import BlindReader
+
+                    self._blind = BlindReader(self.store)
+                return self._blind
             if self._reader is None:
                 from store.reader import Reader
 
@@ -56,8 +77,9 @@ class Services:
 
     def interrupt(self) -> None:
         """Break off the queries that run, so that the program can end."""
-        if self._reader is not None:
-            self._reader.interrupt()
+        for reader in (self._reader, self._blind):
+            if reader is not None:
+                reader.interrupt()
 
 
 class AppScreen(Screen[None]):
