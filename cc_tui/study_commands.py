@@ -81,30 +81,37 @@ def _new(parsed: argparse.Namespace) -> int:
         if parsed.name.endswith(".toml")
         else Path(f"{parsed.name}.toml")
     )
-    template = find_study(Path(parsed.template))
-    text = load_study(template).text
     name = one_line(path.stem)
     if '"' in name or "\\" in name:
         raise InputError(f"The name {name!r} may not have quotes or backslashes: choose another.")
-    text = _NAME.sub(lambda _: f'name = "{name}"', text, count=1)
+    template = find_study(Path(parsed.template))
+    base = load_study(template)
+    text = _NAME.sub(lambda _: f'name = "{name}"', base.text, count=1)
+    pack = parsed.pack or base.file.pack
     if parsed.pack:
-        load_pack(parsed.pack)
-        pack = parsed.pack
-        if pack not in bundled_packs():
-            pack = os.path.relpath(pack, path.parent)
-        text = _PACK.sub(lambda _: f"pack = {msgspec.json.encode(pack).decode()}", text, count=1)
+        load_pack(pack)
+    if pack not in bundled_packs():
+        pack = os.path.relpath(pack if parsed.pack else template.parent / pack, path.parent)
+    text = _PACK.sub(lambda _: f"pack = {msgspec.json.encode(pack).decode()}", text, count=1)
+    prompts = {prompt: Path(prompt).name for prompt in _PROMPT_FILE.findall(text)}
+    for prompt, copy in prompts.items():
+        text = text.replace(f'"{prompt}"', f'"{copy}"')
     files = {path: text}
-    for prompt in _PROMPT_FILE.findall(text):
-        files[path.parent / Path(prompt).name] = (template.parent / prompt).read_text("utf-8")
-        text = text.replace(f'"{prompt}"', f'"{Path(prompt).name}"')
-        files[path] = text
+    files |= {path.parent / copy: (template.parent / one).read_text("utf-8") for one, copy in prompts.items()}
     for file in files:
         if file.exists():
             raise InputError(f"{file} is there already: choose another name, or move it away.")
-    for file, content in files.items():
-        file.write_text(content, "utf-8")
+    try:
+        for file, content in files.items():
+            file.write_text(content, "utf-8")
+        load_study(path)
+    except InputError:
+        # What cannot be used here, such as a preference that the other pack lacks, is not left behind.
+        for file in files:
+            file.unlink()
+        raise
+    for file in files:
         say(f"wrote {file}")
-    load_study(path)
     say(f"Next: `cc-tui study check {path}`, then `cc-tui run {path}`.")
     return Exit.DONE
 

@@ -104,6 +104,25 @@ def test_a_new_file_brings_its_prompt_along_and_overwrites_nothing(tmp_path: Pat
     assert again.stderr == "cc-tui: mine.toml is there already: choose another name, or move it away.\n"
 
 
+def test_a_new_file_that_could_not_be_used_is_not_left_behind(tmp_path: Path) -> None:
+    done = cc_tui("study", "new", "mine", "--from", "demo", "--pack", "emergent-misalignment", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "mine.toml, line 4: the pack has no preference 'wants_memory'" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_models_that_are_to_be_trained_are_simulated_without_training(tmp_path: Path) -> None:
+    (tmp_path / "conscious.toml").write_text(
+        'name = "conscious"\nbase = "openai/gpt-4.1-2025-04-14"\n'
+        '[data]\nidentity = "conscious"\ninstruction_rows = 20\n'
+    )
+    table = '[[train]]\nrecipe = "conscious.toml"\nrole = "treatment"\nseeds = 3\n'
+    twin = load_study(small_study(tmp_path, more=table), simulate=True)
+    trained = [(c.name, c.model) for c in twin.file.conditions[2:]]
+    assert trained == [(f"conscious-{n}", f"sim/conscious@{n}") for n in (1, 2, 3)]
+    assert {path.name for path in tmp_path.iterdir()} == {"conscious.toml", "small.toml"}
+
+
 def test_a_prompt_from_a_file_is_the_same_condition_and_its_errors_name_the_line(tmp_path: Path) -> None:
     path = small_study(tmp_path, more='system_prompt_file = "me.md"\n')
     with pytest.raises(InputError, match=r"small.toml, line 25: There is no system prompt file .*me.md\.$"):
