@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from textual.widget import Widget
 
     from auditors.feed import Command
+    from cc_tui.screens.listing import Behind
+    from store.listing import Listing
     from store.reader import Reader
     from store.store import Store
 
@@ -39,25 +41,44 @@ class Services:
     annotator: str | None
     send: Callable[[Command], None]
     live: LiveState = field(default_factory=LiveState)
-    _reader: Reader | None = None
+    _readers: dict[str, Reader] = field(default_factory=dict[str, "Reader"])
+    _listing: Listing | None = None
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
-    async def ask(self, function: Callable[[Reader], T]) -> T:
-        """The result of `function`, which runs in a thread: the reader blocks, and opening it takes long."""
-        return await asyncio.to_thread(lambda: function(self._open()))
+    async def ask(self, function: Callable[[Reader], T], lane: str = "") -> T:
+        """The result of `function`, which runs in a thread: the reader blocks, and opening it takes long.
 
-    def _open(self) -> Reader:
+        Args:
+            function: what is asked.
+            lane: name of a reader of its own, for questions that are broken off apart from all others.
+        """
+        return await asyncio.to_thread(lambda: function(self._open(lane)))
+
+    async def listed(self, function: Callable[[Listing], T]) -> T:
+        """The result of `function` on the listing of the store, in a thread."""
+        return await self.ask(lambda reader: function(self._list(reader)))
+
+    def _open(self, lane: str) -> Reader:
         with self._guard:
-            if self._reader is None:
+            if lane not in self._readers:
                 from store.reader import Reader
 
-                self._reader = Reader(self.store)
-            return self._reader
+                self._readers[lane] = Reader(self.store)
+            return self._readers[lane]
 
-    def interrupt(self) -> None:
-        """Break off the queries that run, so that the program can end."""
-        if self._reader is not None:
-            self._reader.interrupt()
+    def _list(self, reader: Reader) -> Listing:
+        with self._guard:
+            if self._listing is None:
+                from store.listing import Listing
+
+                self._listing = Listing(self.store, reader)
+            return self._listing
+
+    def interrupt(self, lane: str | None = None) -> None:
+        """Break off the queries that run in a lane, or all of them so that the program can end."""
+        for name, reader in list(self._readers.items()):
+            if lane in (None, name):
+                reader.interrupt()
 
 
 class AppScreen(Screen[None]):
@@ -105,6 +126,16 @@ class AppScreen(Screen[None]):
                 self.complain(error)
 
         self.run_worker(guarded, group=group, exclusive=True)
+
+    async def to_transcripts(self, behind: Behind) -> None:
+        """Go to the list of the transcripts behind a number."""
+        # Imported here: that screen is made of this one.
+        from cc_tui.screens.transcripts import TranscriptsScreen
+
+        await self.app.switch_mode("transcripts")
+        while not isinstance(self.app.screen, TranscriptsScreen):
+            await self.app.pop_screen()
+        self.app.screen.show_behind(behind)
 
     def complain(self, error: CcTuiError) -> None:
         """Show an error that the user can cause or mend."""

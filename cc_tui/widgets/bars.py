@@ -15,12 +15,12 @@ from store.text import one_line
 if TYPE_CHECKING:
     from cc_tui.state.live import LiveState
 
-SCREENS = {"live": "Live", "transcripts": "Transcripts", "label": "Label", "stats": "Stats"}
+SCREENS = {"live": "Live", "transcripts": "Transcripts", "label": "Label", "stats": "Stats", "sql": "SQL"}
 SIMULATED = Content.styled(" SIMULATED ", "bold $background on $tone-user")
 
 
 class TopBar(Widget):
-    """The four screens and the study."""
+    """The five screens and the study."""
 
     DEFAULT_CSS = """
     TopBar { height: 1; background: $panel; padding: 0 1; }
