@@ -10,22 +10,25 @@ import asyncio
 import contextlib
 import os
 from collections import Counter, defaultdict, deque
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from auditors import plan, rows
+from auditors import plan, revisions, rows
+from auditors.backlog import Backlog
 from auditors.budget import Budget, Work, check_prices
 from auditors.feed import Card, CardState, Ended, Hello, Mark
 from auditors.hub import Hub, Watch
 from auditors.lock import lock_study
 from auditors.notes import Notes
+from auditors.replay import ReplayError, continued, read_replay
 from auditors.wheel import RefusedError
-from auditors.worker import SEGMENT_S, Worker, WorkerDiedError
-from store.errors import CcTuiError, StoreError
+from auditors.worker import SEGMENT_S, STOPPED, Worker, WorkerDiedError
+from store.errors import CcTuiError, InputError, StoreError
 from store.lake import compact
 from store.reader import Reader
-from store.records import Audit, AuditStatus, Message, ModelCall, Run, now
+from store.records import Audit, AuditStatus, ModelCall, Run, now
 from store.transcripts import read_records
 
 if TYPE_CHECKING:
@@ -35,12 +38,22 @@ if TYPE_CHECKING:
     from auditors.feed import Steer
     from auditors.models.registry import Models
     from auditors.plan import Judging, Slot
+    from auditors.replay import Replay
     from auditors.study import Study
     from store.journal import Journal
     from store.records import Record
     from store.store import Store
 
 _COMPACT_EVERY_S = 5.0
+
+
+class Resume(StrEnum):
+    """What becomes of audits that were cut off."""
+
+    RESTART = "restart"
+    """They are begun anew, beside what was cut off."""
+    CONTINUE = "continue"
+    """Those that no person steered go on at the step where they were cut off; the others are begun anew."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +69,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Where audits are carried out: None for this process, or a cluster as `Fleet.connect` takes it."""
     cache: str | None = None
     """Folder of the response cache; None for none. Targets use it only where their condition says so."""
+    add_repeats: int = 0
+    """Further repeats of everything, beside those that the study file and earlier runs plan."""
+    resume: Resume = Resume.RESTART
+    """What becomes of audits that an earlier run has left half-done."""
+    accept_changes: bool = False
+    """Go on although texts of the study have changed, or parts of it were taken away."""
 
 
 class LiveRun(msgspec.Struct, frozen=True):
@@ -78,27 +97,39 @@ class Engine:
         fleet: who carries audits out in place of this process.
 
     Raises:
-        InputError: another process runs the same study in this store, or a price is missing.
+        InputError: another process runs the same study in this store, it has changed in a way that is not
+            accepted, or a price is missing.
     """
 
     def __init__(
         self, store: Store, study: Study, models: Models, options: Options, fleet: Fleet | None = None
     ) -> None:
         self._store = store
-        self._study = study
         self._models = models
         self._options = options
         self._fleet = fleet
         if options.max_cost is not None:
             check_prices(study)
-        self._lock = lock_study(store, study)
         self._reader = Reader(store)
+        if not study.rejudging:
+            study = revisions.identified(study, self._reader)
+        self._lock = lock_study(store, study)
+        try:
+            if not study.rejudging:
+                study = revisions.settled(study, self._reader, options)
+        except InputError:
+            os.close(self._lock)
+            raise
+        self.study = study
+        """As it is run: under the store's id, with the repeats that were added."""
+        self._stored_rows = list(plan.stored_rows(study, self._reader))
         slots = plan.to_run(study, options.limit)
         self._progress = plan.progress(study, self._reader)
         self._budget = Budget(study, self._reader, options)
         self._broken_off = plan.broken_off(study, self._reader)
         self._left = deque(slot for slot in slots if slot.slot_id not in self._progress.statuses)
         self._owed = deque(self._owed_audits())
+        self._half_done = self._cut_off() if options.resume is Resume.CONTINUE else {}
         self._items = {item.item_id: item for item in study.items}
         wanted = {slot.slot_id for slot in slots}
         earlier = Counter(s for slot_id, s in self._progress.statuses.items() if slot_id in wanted)
@@ -115,7 +146,11 @@ class Engine:
             **msgspec.to_builtins(options),
             "concurrency": study.file.concurrency,
             "prices_as_of": study.prices().as_of,
-            "prices": msgspec.to_builtins(study.file.prices),
+            "prices": {
+                spec: msgspec.to_builtins(price)
+                for spec in study.models()
+                if (price := study.prices().price(spec))
+            },
             "endpoints": msgspec.to_builtins(study.file.endpoints),
             "base_urls": {
                 spec: endpoint.base_url for spec in study.models() if (endpoint := models.endpoint(spec))
@@ -128,8 +163,14 @@ class Engine:
         self._journal: Journal | None = None
         self._running = asyncio.Event()
         self._running.set()
+        self._concurrency = study.file.concurrency
+        self._lanes: set[int] = set()
+        self._group: asyncio.TaskGroup | None = None
+        self.hub.queue(len(self._left) + len(self._owed), self._concurrency)
         self._task: asyncio.Task[None] | None = None
         self._worker: Worker | None = None
+        self._hands: Worker | Fleet | None = None
+        self._backlog = Backlog(self._reader)
         self._notes = Notes(self._reader, study.study_id, self.run_id)
 
     async def steer(self, command: Steer) -> None:
@@ -161,6 +202,15 @@ class Engine:
             self._running.clear()
         else:
             self._running.set()
+
+    def set_concurrency(self, concurrency: int) -> None:
+        """Let so many audits run beside each other from now on; on a cluster, no more than the study file gives."""
+        self._concurrency = max(
+            min(concurrency, self.study.file.concurrency if self._fleet else concurrency), 1
+        )
+        self._run.config.setdefault("concurrency_set", []).append([now().isoformat(), self._concurrency])
+        self.hub.queue(len(self._left) + len(self._owed), self._concurrency)
+        self._open_lanes()
 
     def stop(self) -> None:
         """Cancel what runs; `run` then ends as interrupted."""
@@ -197,7 +247,7 @@ class Engine:
         return run
 
     async def _work(self) -> None:
-        study = self._study
+        study = self.study
         await self._end_earlier_runs()
         await self._open_journal()
         assert self._journal
@@ -210,12 +260,13 @@ class Engine:
                 self._worker = Worker(study, self._models, self._journal, self._options.cache)
             hands = self._fleet or self._worker
             assert hands
-            async with asyncio.TaskGroup() as group:
-                for _ in range(study.file.concurrency):
-                    group.create_task(self._lane(hands))
+            async with asyncio.TaskGroup() as self._group:
+                self._hands = hands
+                self._open_lanes()
         except BaseExceptionGroup as group:
             raise _first(group) from None
         finally:
+            self._group = None
             compacting.cancel()
             if self._fleet:
                 await asyncio.shield(self._fleet.close())
@@ -223,7 +274,7 @@ class Engine:
     async def _open_journal(self) -> None:
         opening = asyncio.create_task(
             asyncio.to_thread(
-                self._store.journal, self._study.study_id, self.run_id, segment_seconds=SEGMENT_S
+                self._store.journal, self.study.study_id, self.run_id, segment_seconds=SEGMENT_S
             )
         )
         try:
@@ -233,17 +284,30 @@ class Engine:
             self._journal = await opening
             raise
 
-    async def _lane(self, hands: Worker | Fleet) -> None:
-        while True:
-            await self._running.wait()
-            work = self._next()
-            # Whoever ends its work last finds nothing under way, so what is left of the budget is used.
-            if work is None or not self._budget.allows(work, self.hub.cost):
-                return
-            if work.owed:
-                await self._judge(hands, *self._owed.popleft())
-            else:
-                await self._audit(hands, self._left.popleft())
+    def _open_lanes(self) -> None:
+        """Let as many lanes work as audits may run; those that are too many leave by themselves."""
+        if self._group is None or self._hands is None:
+            return
+        for lane in set(range(self._concurrency)) - self._lanes:
+            self._lanes.add(lane)
+            self._group.create_task(self._lane(lane, self._hands))
+
+    async def _lane(self, lane: int, hands: Worker | Fleet) -> None:
+        try:
+            while lane < self._concurrency:
+                await self._running.wait()
+                work = self._next()
+                # Whoever ends its work last finds nothing under way, so what is left of the budget is used.
+                if lane >= self._concurrency or work is None or not self._budget.allows(work, self.hub.cost):
+                    return
+                if work.owed:
+                    doing = self._judge(hands, *self._owed.popleft())
+                else:
+                    doing = self._audit(hands, self._left.popleft())
+                self.hub.queue(len(self._left) + len(self._owed), self._concurrency)
+                await doing
+        finally:
+            self._lanes.discard(lane)
 
     def _next(self) -> Work | None:
         """What would be begun now."""
@@ -253,13 +317,16 @@ class Engine:
 
     async def _audit(self, hands: Worker | Fleet, slot: Slot) -> None:
         simulated = self._models.get(slot.condition.model).simulated
-        audit = rows.audit_row(self._study, self.run_id, slot, simulated=simulated)
+        audit = rows.audit_row(self.study, self.run_id, slot, simulated=simulated)
+        replay = self._half_done.pop(slot.slot_id, None)
+        if replay:
+            audit = continued(replay, self.run_id)
         watch = self._watch(audit)
         work = Work(audit.mode, owed=False)
         self._budget.begun(work)
         status = None
         try:
-            status = await self._outcome(hands, audit, watch)
+            status = await self._outcome(hands, audit, watch, replay)
         except BaseException:
             watch.cut_off()
             raise
@@ -274,9 +341,16 @@ class Engine:
         else:
             watch.done(status)
 
-    async def _outcome(self, hands: Worker | Fleet, audit: Audit, watch: Watch) -> AuditStatus | None:
+    async def _outcome(
+        self, hands: Worker | Fleet, audit: Audit, watch: Watch, replay: Replay | None
+    ) -> AuditStatus | None:
         try:
+            if replay:
+                assert isinstance(hands, Worker)
+                return await hands.audit(audit, watch, replay)
             return await hands.audit(audit, watch)
+        except ReplayError:
+            return None
         except WorkerDiedError:
             return await self._settle(audit, watch)
 
@@ -286,14 +360,15 @@ class Engine:
         watch = self._watch(audit)
         judged = False
         try:
-            transcript = await asyncio.to_thread(self._stored_messages, audit.audit_id)
+            following = (other.audit_id for other, _ in self._owed)
+            transcript = await self._backlog.transcript(audit.audit_id, following)
             await hands.judge(msgspec.structs.replace(audit, run_id=self.run_id), transcript, owed, watch)
             judged = True
         except WorkerDiedError:
             await self._settle(audit, watch)
         finally:
             self._budget.ended(work, watch.card.cost, finished=True)
-            if judged and self._study.rejudging:
+            if judged and self.study.rejudging:
                 watch.done(audit.status)
             else:
                 watch.dropped(audit.status)
@@ -320,7 +395,7 @@ class Engine:
     def _stored(self, audit: Audit) -> tuple[plan.Progress, list[ModelCall]]:
         where = "audit_id = ? AND run_id = ?"
         calls = read_records(self._reader, ModelCall, where, [audit.audit_id, self.run_id])
-        return plan.progress(self._study, self._reader, audit.audit_id), calls
+        return plan.progress(self.study, self._reader, audit.audit_id), calls
 
     def _watch(self, audit: Audit) -> Watch:
         return self.hub.watch(
@@ -364,37 +439,53 @@ class Engine:
 
     def _opening_rows(self) -> list[Record]:
         opening: list[Record] = [self._run]
-        if self._study.rejudging:
+        if self.study.rejudging:
             return opening
         # A run that was killed may have left the first of these rows without the others.
-        opening += rows.study_rows(self._study, self._models, self._progress.known)
+        opening += rows.study_rows(self.study, self._models, self._stored_rows)
         return opening
 
     async def _end_earlier_runs(self) -> None:
         """Close what killed runs left open, each in a journal of that run, since the lake's folders go by run."""
         closing: defaultdict[str, list[Record]] = defaultdict(list)
+        going_on = {replay.audit.audit_id for replay in self._half_done.values()}
         for row in self._progress.abandoned:
-            closing[row["run_id"]].append(rows.cancelled(row, "The run was interrupted."))
+            if row["audit_id"] in going_on:
+                continue
+            closing[row["run_id"]].append(rows.cancelled(row, rows.INTERRUPTED))
         for run in self._broken_off:
             closing[run.run_id].append(rows.interrupted(run))
         for run_id, last_rows in closing.items():
-            journal = await asyncio.to_thread(self._store.journal, self._study.study_id, run_id)
+            journal = await asyncio.to_thread(self._store.journal, self.study.study_id, run_id)
             try:
                 await journal.write(last_rows)
             finally:
                 await asyncio.to_thread(journal.close)
+
+    def _cut_off(self) -> dict[str, Replay]:
+        """By slot, audits that can be continued: the latest attempt at a slot that is still to be filled."""
+        if self._options.on is not None:
+            raise InputError(
+                "--resume continue goes with audits in this process: leave out --on, or restart them."
+            )
+        where = (
+            "study_id = ? AND (status = 'running' OR status = 'cancelled' AND list_contains(?::VARCHAR[], reason)) "
+            "ORDER BY started_at, audit_id"
+        )
+        left = {slot.slot_id for slot in self._left}
+        audits = read_records(self._reader, Audit, where, [self.study.study_id, [STOPPED, rows.INTERRUPTED]])
+        latest = {audit.slot_id: audit for audit in audits if audit.slot_id in left}
+        replays = {slot_id: read_replay(self._reader, audit) for slot_id, audit in latest.items()}
+        return {slot_id: replay for slot_id, replay in replays.items() if replay}
 
     def _owed_audits(self) -> list[tuple[Audit, list[Judging]]]:
         unjudged = self._progress.unjudged
         if not unjudged:
             return []
         audits = read_records(
-            self._reader, Audit, "study_id = ? ORDER BY launch_index", [self._study.study_id]
+            self._reader, Audit, "study_id = ? ORDER BY launch_index", [self.study.study_id]
         )
         return [(audit, unjudged[audit.audit_id]) for audit in audits if audit.audit_id in unjudged]
-
-    def _stored_messages(self, audit_id: str) -> list[Message]:
-        return read_records(self._reader, Message, "audit_id = ? ORDER BY seq", [audit_id])
 
 
 def _compact(root: Path) -> None:

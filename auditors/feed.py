@@ -7,11 +7,15 @@ query. Frames and commands are single JSON lines (`encode`, `decode_frame`, `dec
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
 from auditors.models.base import ToolCall
 from store.records import AuditStatus, Driver, Mode
+
+MOST_AT_ONCE = 10_000
+"""Most audits that a run may be asked to have under way."""
 
 
 class CardState(StrEnum):
@@ -36,6 +40,8 @@ class Card(msgspec.Struct):
     status: AuditStatus = AuditStatus.RUNNING
     turns: int = 0
     """Finished turns of the target."""
+    waits: str = ""
+    """How a person has a hand in it: `word` is awaited on a proposed step, `hand` drives, `held`; or empty."""
     speaker: str = ""
     """Who is writing: `auditor`, `target`, `judge` or empty."""
     tokens: int = 0
@@ -105,6 +111,14 @@ class Totals(msgspec.Struct, frozen=True, tag="totals"):
     elapsed_s: float
     eta_s: float | None
     paused: bool
+    queued: int = 0
+    """Audits that have not begun, and finished ones that wait for judgements."""
+    concurrency: int = 0
+    """How many may run beside each other."""
+    errors: dict[str, int] = {}
+    """Calls of this run that failed for good, by `ErrorKind`."""
+    retries: dict[str, int] = {}
+    """Attempts of calls that were made again, by `ErrorKind`."""
 
 
 class Cards(msgspec.Struct, frozen=True, tag="cards"):
@@ -179,6 +193,12 @@ class SetPaused(msgspec.Struct, frozen=True, tag="pause"):
     paused: bool
 
 
+class SetConcurrency(msgspec.Struct, frozen=True, tag="concurrency"):
+    """Let so many audits run beside each other from now on; those under way go on."""
+
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=MOST_AT_ONCE)]
+
+
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Cancel what runs, close the store and end."""
 
@@ -243,7 +263,7 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
 
 Steer = Hold | StepOnce | SetApproving | Decide | Drive | Act | Mark | Cancel
 """Commands about one audit."""
-Command = Focus | SetPaused | Stop | Steer
+Command = Focus | SetPaused | SetConcurrency | Stop | Steer
 
 _encoder = msgspec.json.Encoder()
 _frames = msgspec.json.Decoder(Frame)

@@ -27,7 +27,7 @@ from auditors.feed import (
     Steering,
     Totals,
 )
-from store.records import AuditStatus, CallRole, Driver, Mode
+from store.records import AuditStatus, CallRole, CallStatus, Driver, Mode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -37,10 +37,14 @@ if TYPE_CHECKING:
 _TICK_S = 0.1
 _KEPT_CONVERSATIONS = 256
 _LAST_WORDS = 160
+_OTHER = "other"
+"""Kind of a failure that no attempt tells of."""
 
 
 class Watch:
     """Sees one audit and keeps its card; made by `Hub.watch`."""
+
+    __slots__ = ("_counted", "_hub", "card", "draft_author", "draft_text", "entries", "steered")
 
     def __init__(self, hub: Hub, card: Card) -> None:
         self._hub = hub
@@ -77,6 +81,7 @@ class Watch:
     def steering(self, steering: Steering) -> None:
         """Who steers, or what is waited for, has changed."""
         self.steered = steering
+        self.card.waits = _waits(steering)
         self._hub.changed(self.card, steering)
 
     def refused(self, why: str) -> None:
@@ -119,11 +124,23 @@ class Watch:
         else:
             self.dropped(AuditStatus.CANCELLED)
 
+    def forget(self) -> None:
+        """Let the conversation go: a long run has tens of thousands of audits, and the store has them all."""
+        self.entries, self.draft_text = [], ""
+
     def _end(self, status: AuditStatus, *, counted: bool) -> None:
         self._hub.moved(self.card, CardState.DONE)
-        self.card.status, self.card.speaker = status, ""
+        self.card.status, self.card.speaker, self.card.waits = status, "", ""
         self._counted.clear()
         self._hub.finished(self, counted=counted)
+
+
+def _waits(steering: Steering) -> str:
+    if steering.proposed is not None:
+        return "word"
+    if steering.driver is Driver.HUMAN:
+        return "hand"
+    return "held" if steering.held else ""
 
 
 class Reader:
@@ -163,6 +180,9 @@ class Hub:
         self._done_before = earlier.total()
         self._input_tokens = self._output_tokens = self._unpriced = 0
         self._cost = 0.0
+        self._errors: Counter[str] = Counter()
+        self._retries: Counter[str] = Counter()
+        self._queued = self._concurrency = 0
         self._began = time.monotonic()
         self._ended: Ended | None = None
 
@@ -210,6 +230,14 @@ class Hub:
             self._unpriced += 1
         else:
             self._cost += call.cost_usd
+        kinds = [str(attempt["kind"]) for attempt in call.failed_attempts]
+        if call.status is CallStatus.ERROR:
+            self._errors[kinds.pop() if kinds else _OTHER] += 1
+        self._retries.update(kinds)
+
+    def queue(self, queued: int, concurrency: int) -> None:
+        """Note how much waits, and how many audits may run beside each other."""
+        self._queued, self._concurrency = queued, concurrency
 
     def finished(self, watch: Watch, *, counted: bool) -> None:
         """Count an audit that is done; the conversations of the latest ones stay at hand."""
@@ -218,7 +246,7 @@ class Hub:
         self.changed(watch.card)
         self._recent.append(watch.card.audit_id)
         if len(self._recent) > _KEPT_CONVERSATIONS:
-            self._watches[self._recent.popleft()].entries = []
+            self._watches[self._recent.popleft()].forget()
 
     def focus(self, reader: Reader, audit_id: str | None) -> None:
         """Send the whole conversation of an audit to a reader, and what follows."""
@@ -281,6 +309,10 @@ class Hub:
             elapsed_s=elapsed,
             eta_s=eta,
             paused=self.paused,
+            queued=self._queued,
+            concurrency=self._concurrency,
+            errors=dict(self._errors),
+            retries=dict(self._retries),
         )
 
     def _publish(self) -> None:

@@ -173,9 +173,13 @@ def coherence_question(question: str, answer: str) -> tuple[ChatMessage, ...]:
 def prompt_hash(kind: JudgementKind, reading: Reading) -> str:
     """Changes with every word that is asked whatever is judged, with the form of it, and with what is shown.
 
-    It is the hash of the question about a made-up audit that has everything a question may show. Which dimensions are
-    asked for together does not count; the text of each has a hash of its own.
+    Which dimensions are asked for together does not count; the text of each has a hash of its own.
     """
+    return content_hash(_example(kind, reading))
+
+
+def _example(kind: JudgementKind, reading: Reading) -> list[str]:
+    """The question about a made-up audit that has everything a question may show."""
     match kind:
         case JudgementKind.RUBRIC:
             transcript = shown(_MADE_UP, _MADE_UP_VIEW, reading.branches)
@@ -184,7 +188,7 @@ def prompt_hash(kind: JudgementKind, reading: Reading) -> str:
             question = statement_question("Q", "A", _MADE_UP_PREFERENCE)
         case JudgementKind.COHERENCE:
             question = coherence_question("Q", "A")
-    return content_hash([message.text for message in question])
+    return [message.text for message in question]
 
 
 def rubric_hash(kind: JudgementKind, preference: Preference | None) -> str:
@@ -196,10 +200,10 @@ def rubric_hash(kind: JudgementKind, preference: Preference | None) -> str:
     return content_hash([preference.title, preference.definition, preference.rubric])
 
 
-def questions_hash() -> str:
-    """Changes whenever a judge would be asked otherwise, whatever the study lets it read."""
+def every_question() -> list[list[str]]:
+    """Examples that change whenever a judge would be asked otherwise, whatever the study lets it read."""
     readings = [Reading(branches, reasoning) for branches in Branches for reasoning in (False, True)]
-    return content_hash([prompt_hash(kind, reading) for kind in JudgementKind for reading in readings])
+    return [_example(kind, reading) for kind in JudgementKind for reading in readings]
 
 
 def _question(task: str, payload: dict[str, Any], schema: dict[str, Any]) -> tuple[ChatMessage, ...]:

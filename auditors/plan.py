@@ -1,7 +1,8 @@
 """The plan of a study: which slots there are, in which order, and which of them the store has filled.
 
-The order is random over the whole grid and fixed by the study's seed, so that a drift in an API hits all
-conditions alike and an estimate on a prefix of the plan is an honest one.
+The order is random over the whole grid and fixed by the study's id, so that a drift in an API hits all
+conditions alike and an estimate on a prefix of the plan is an honest one. What a later revision of the plan adds is
+shuffled by itself and comes after everything that was planned before.
 """
 
 from __future__ import annotations
@@ -15,12 +16,18 @@ import msgspec
 from auditors.judge import COHERENCE
 from auditors.judge_prompts import prompt_hash, rubric_hash
 from auditors.study import ConditionPart, Item, Study
+from store import records
 from store.ids import content_hash
-from store.records import AuditStatus, JudgementKind, JudgementStatus, Mode, Run
+from store.records import AuditStatus, Condition, JudgementKind, JudgementStatus, Mode, Run
 from store.transcripts import read_records
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from store.reader import Reader
+
+Planned = Condition | records.Item
+"""Rows of what a plan crosses."""
 
 FINISHED = (AuditStatus.OK, AuditStatus.REFUSED, AuditStatus.NO_TARGET_TURN, AuditStatus.INVALID)
 """Statuses of audits that are not run again; every other one leaves its slot open."""
@@ -53,8 +60,6 @@ class Progress(msgspec.Struct, frozen=True):
     """Audits that are finished but not wholly judged; a judge's call that failed is owed again."""
     abandoned: list[dict[str, Any]]
     """Rows of audits that a run left behind unfinished."""
-    known: set[tuple[str, str]]
-    """Table and id of the rows that say what the study is, as far as the store has them."""
 
 
 def to_run(study: Study, limit: int | None) -> list[Slot]:
@@ -63,24 +68,40 @@ def to_run(study: Study, limit: int | None) -> list[Slot]:
 
 
 def plan(study: Study) -> list[Slot]:
-    """Every slot of the study, in launch order."""
-    grid = [
-        (condition, item, repeat)
-        for condition in study.file.conditions
-        for item in study.items
-        for repeat in range(item.repeats)
-    ]
-    random.Random(study.study_id).shuffle(grid)
-    return [
-        Slot(
-            slot_id=content_hash([study.study_id, condition.name, item.item_id, repeat]),
-            launch_index=index,
-            condition=condition,
-            item=item,
-            repeat=repeat,
+    """Every slot of the study, in launch order; slots of earlier plans that are planned no more leave gaps."""
+    conditions = {condition.name: condition for condition in study.file.conditions}
+    items = {item.item_id: item for item in study.items}
+    slots: list[Slot] = []
+    for index, (name, item_id, repeat) in enumerate(_order(study)):
+        condition, item = conditions.get(name), items.get(item_id)
+        if condition is None or item is None or repeat >= item.repeats:
+            continue
+        slots.append(
+            Slot(
+                slot_id=content_hash([study.study_id, name, item_id, repeat]),
+                launch_index=index,
+                condition=condition,
+                item=item,
+                repeat=repeat,
+            )
         )
-        for index, (condition, item, repeat) in enumerate(grid)
-    ]
+    return slots
+
+
+def _order(study: Study) -> Iterator[tuple[str, str, int]]:
+    """Condition, item and repeat of every slot that was ever planned, each where it was first planned."""
+    known: set[tuple[str, str, int]] = set()
+    for revision, grid in enumerate((*study.history.grids, study.grid)):
+        cells = [
+            cell
+            for name in grid.conditions
+            for item_id, repeats in grid.items
+            for repeat in range(repeats)
+            if (cell := (name, item_id, repeat)) not in known
+        ]
+        known.update(cells)
+        random.Random(f"{study.study_id}/{revision}" if revision else study.study_id).shuffle(cells)
+        yield from cells
 
 
 def owed(study: Study, item: Item) -> list[Judging]:
@@ -130,13 +151,15 @@ def progress(study: Study, reader: Reader, audit_id: str | None = None) -> Progr
         if questions.get((row["kind"], row["dimension"])) == (row["rubric_hash"], row["prompt_hash"]):
             judged[row["audit_id"], row["judge"], row["repeat"]].add(row["dimension"])
     items = {item.item_id: item for item in study.items}
+    conditions = {condition.name for condition in study.file.conditions}
     statuses: dict[str, str] = {}
     unjudged: dict[str, list[Judging]] = {}
     for row in audits:
         if row["status"] not in FINISHED:
             continue
         statuses[row["slot_id"]] = row["status"]
-        if row["status"] != AuditStatus.OK or not _chosen(study, row["audit_id"]):
+        planned = row["item_id"] in items and row["condition_id"] in conditions
+        if row["status"] != AuditStatus.OK or not planned or not _chosen(study, row["audit_id"]):
             continue
         rest = [
             Judging(due.judge, due.repeat, missing)
@@ -146,7 +169,7 @@ def progress(study: Study, reader: Reader, audit_id: str | None = None) -> Progr
         if rest:
             unjudged[row["audit_id"]] = rest
     abandoned = [row for row in audits if row["status"] == AuditStatus.RUNNING]
-    return Progress(statuses, unjudged, abandoned, _known(study, reader))
+    return Progress(statuses, unjudged, abandoned)
 
 
 def _chosen(study: Study, audit_id: str) -> bool:
@@ -159,11 +182,7 @@ def broken_off(study: Study, reader: Reader) -> list[Run]:
     return read_records(reader, Run, "study_id = ? AND status = 'running'", [study.study_id])
 
 
-def _known(study: Study, reader: Reader) -> set[tuple[str, str]]:
-    rows = reader.rows(
-        "SELECT 'studies' AS kind, study_id AS id FROM studies WHERE study_id = $1 "
-        "UNION ALL SELECT 'conditions', condition_id FROM conditions WHERE study_id = $1 "
-        "UNION ALL SELECT 'items', item_id FROM items WHERE study_id = $1",
-        [study.study_id],
-    )
-    return {(row["kind"], row["id"]) for row in rows}
+def stored_rows(study: Study, reader: Reader) -> Iterator[Planned]:
+    """The latest rows that say what the study's conditions and items are; blocking."""
+    for record in (Condition, records.Item):
+        yield from read_records(reader, record, "study_id = ?", [study.study_id])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from auditors.judge_prompts import questions_hash
+from auditors.judge_prompts import every_question
 from auditors.models.base import Tool
 from store.ids import content_hash
 from store.records import Mode
@@ -172,15 +172,18 @@ def auditor_tools(*, prefill: bool) -> tuple[Tool, ...]:
 
 def prompts_hash() -> str:
     """Changes whenever a text or a tool that auditors and judges are given does."""
-    return content_hash(
-        [
-            _AUDITOR,
-            [[mode, guide] for mode, guide in _MODE_GUIDES.items()],
-            AUDITOR_START,
-            AUDITOR_CONTINUE,
-            [AUDITOR_DISCARDED, AUDITOR_LEFT_OUT, _TURNED_DOWN, _CHANGED, _ADDED, _HANDED_BACK],
-            auditor_tools(prefill=False),
-            auditor_tools(prefill=True),
-            questions_hash(),
-        ]
-    )
+    return content_hash(all_prompts())
+
+
+def all_prompts() -> list[Any]:
+    """Every text and tool of our own that auditors and judges are given, for the record."""
+    return [
+        _AUDITOR,
+        [[mode, guide] for mode, guide in _MODE_GUIDES.items()],
+        AUDITOR_START,
+        AUDITOR_CONTINUE,
+        [AUDITOR_DISCARDED, AUDITOR_LEFT_OUT, _TURNED_DOWN, _CHANGED, _ADDED, _HANDED_BACK],
+        auditor_tools(prefill=False),
+        auditor_tools(prefill=True),
+        every_question(),
+    ]

@@ -87,16 +87,23 @@ class Recorder:
 
     async def change(self, change: Change) -> None:
         """Write a change of the conversation; a message's content goes to `messages`, what it carries to the event."""
+        event = self._event(*self.change_payload(change))
+        if not isinstance(change, MessageAdded):
+            await self._journal.write([event])
+            return
+        self._added[change.node.message_id] = event
+        await self._journal.write([event, self.message(change.node)])
+
+    @staticmethod
+    def change_payload(change: Change) -> tuple[str, dict[str, Any]]:
+        """Kind and payload of the event of a change."""
         if not isinstance(change, MessageAdded):
             fields: dict[str, Any] = msgspec.to_builtins(change)
-            await self._journal.write([self._event(fields.pop("kind"), fields)])
-            return
+            return fields.pop("kind"), fields
         payload: dict[str, Any] = {"message_id": change.node.message_id}
         if change.node.carry:
             payload["carry"] = msgspec.to_builtins(change.node.carry)
-        event = self._event("message_added", payload)
-        self._added[change.node.message_id] = event
-        await self._journal.write([event, self.message(change.node)])
+        return "message_added", payload
 
     def message(self, node: Node) -> Message:
         """The row of a message that was added by `change`."""
@@ -130,7 +137,20 @@ class Recorder:
         progress: CallProgress,
     ) -> ModelCall:
         """Write a model call and return its row."""
-        row = ModelCall(
+        row = self.call_row(role, model, request, outcome, progress)
+        await self._journal.write([row])
+        return row
+
+    def call_row(
+        self,
+        role: CallRole,
+        model: Model,
+        request: Request,
+        outcome: Response | Exception | asyncio.CancelledError,
+        progress: CallProgress,
+    ) -> ModelCall:
+        """The row of a model call."""
+        return ModelCall(
             call_id=new_id(),
             audit_id=self.audit.audit_id,
             run_id=self.audit.run_id,
@@ -147,8 +167,6 @@ class Recorder:
                 else self._answer(model, request, outcome)
             ),
         )
-        await self._journal.write([row])
-        return row
 
     async def rows(self, rows: Sequence[Record]) -> None:
         """Write rows that were made elsewhere."""

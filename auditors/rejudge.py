@@ -227,7 +227,9 @@ def _judge(spec: str, before: dict[str, Any] | None, repeats: int | None) -> Mod
 
 
 def _items(reader: Reader, study_id: str) -> list[Item]:
-    rows = reader.rows("SELECT * FROM items WHERE study_id = ? ORDER BY position, item_id", [study_id])
+    rows = reader.rows(
+        "SELECT * FROM items WHERE study_id = ? AND NOT retired ORDER BY position, item_id", [study_id]
+    )
     fields = Item.__struct_fields__
     return [
         msgspec.convert(

@@ -6,33 +6,53 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from auditors import provenance
+from auditors import prompts, provenance
+from auditors.revisions import replaced
 from store import records
 from store.ids import content_hash, new_id
 from store.records import Audit, AuditStatus, Driver, Mode, Run, now
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from auditors.models.registry import Models
-    from auditors.plan import Slot
+    from auditors.plan import Planned, Slot
     from auditors.study import Study
     from store.records import Record
 
 
-def study_rows(study: Study, models: Models, known: set[tuple[str, str]]) -> list[Record]:
-    """The study with its conditions and items, without those whose table and id are `known`."""
+INTERRUPTED = "The run was interrupted."
+"""Reason of an audit that was under way when its run was killed."""
+
+
+def study_rows(study: Study, models: Models, stored: Iterable[Planned]) -> list[Record]:
+    """The study with its conditions and items, as far as the store has nothing or something else of them.
+
+    Args:
+        study: the study, with its history.
+        models: which of its models are simulated.
+        stored: latest rows of its conditions and items.
+    """
     conditions = study.file.conditions
-    row: Record = records.Study(
+    history = study.history
+    found: list[Record] = []
+    row = records.Study(
         study_id=study.study_id,
         name=study.file.name,
         pack=f"{study.pack.name} {study.pack.version}",
         pack_hash=study.pack.content_hash,
-        resolved=study.resolved,
+        resolved={**study.resolved, "prompt_texts": msgspec.to_builtins(prompts.all_prompts())},
         simulated=any(models.get(condition.model).simulated for condition in conditions),
         created_at=now(),
+        revision=len(history.grids),
+        changes=list(history.changes),
+        superseded=list(history.superseded),
     )
-    rows: list[tuple[str, Record]] = [(study.study_id, row)]
+    if history.changes or not history.grids:
+        found.append(row)
+    rows: list[Planned] = []
     for position, condition in enumerate(conditions):
-        row = records.Condition(
+        condition_row = records.Condition(
             study_id=study.study_id,
             condition_id=condition.name,
             content_hash=content_hash(condition.identity()),
@@ -43,10 +63,11 @@ def study_rows(study: Study, models: Models, known: set[tuple[str, str]]) -> lis
             training_seed=condition.training_seed,
             position=position,
             simulated=models.get(condition.model).simulated,
+            weights=msgspec.to_builtins(condition.weights),
         )
-        rows.append((condition.name, row))
+        rows.append(condition_row)
     for position, item in enumerate(study.items):
-        row = records.Item(
+        item_row = records.Item(
             study_id=study.study_id,
             item_id=item.item_id,
             mode=item.mode,
@@ -56,8 +77,27 @@ def study_rows(study: Study, models: Models, known: set[tuple[str, str]]) -> lis
             repeats=item.repeats,
             position=position,
         )
-        rows.append((item.item_id, row))
-    return [row for row_id, row in rows if (row.table, row_id) not in known]
+        rows.append(item_row)
+    known = {_key(row): row for row in stored}
+    planned = {_key(row) for row in rows}
+    rows += [
+        msgspec.structs.replace(row, retired=True)
+        for key, row in known.items()
+        if isinstance(row, records.Item) and key not in planned and replaced(study, row)
+    ]
+    return found + [row for new in rows if (row := _revised(new, known.get(_key(new))))]
+
+
+def _key(row: Planned) -> tuple[str, str]:
+    return row.table, row.condition_id if isinstance(row, records.Condition) else row.item_id
+
+
+def _revised(row: Planned, stored: Planned | None) -> Planned | None:
+    """The row as the next revision of what the store has; None if that says the same."""
+    if stored is None:
+        return row
+    row = msgspec.structs.replace(row, revision=stored.revision)
+    return None if row == stored else msgspec.structs.replace(row, revision=stored.revision + 1)
 
 
 def run_row(study: Study, planned: int, config: dict[str, Any], *, simulated: bool) -> Run:

@@ -22,7 +22,7 @@ import msgspec
 
 from auditors.engine import Engine, LiveRun, Options
 from auditors.fanout import Fleet
-from auditors.feed import Focus, SetPaused, Stop, decode_command, encode
+from auditors.feed import Focus, SetConcurrency, SetPaused, Stop, decode_command, encode
 from auditors.models.cache import open_folder
 from auditors.models.registry import Models
 from auditors.order import Order
@@ -55,6 +55,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     options: Options
     seed: int | None = None
     """Seed in place of the study file's own."""
+    name: str | None = None
+    """Name in place of the study file's own."""
 
     def study(self) -> Study:
         """The resolved study."""
@@ -62,7 +64,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             return load_order(self.store, self.judging)
         if isinstance(self.study_file, StudyFile):
             return study_of(self.study_file)
-        return load_study(Path(self.study_file), seed=self.seed)
+        return load_study(Path(self.study_file), seed=self.seed, name=self.name)
 
 
 @contextlib.asynccontextmanager
@@ -144,6 +146,8 @@ async def _client(engine: Engine, lines: asyncio.StreamReader, writer: asyncio.S
                     engine.hub.focus(reader, audit_id)
                 case SetPaused(paused):
                     engine.set_paused(paused)
+                case SetConcurrency(concurrency):
+                    engine.set_concurrency(concurrency)
                 case Stop():
                     engine.stop()
                 case command:

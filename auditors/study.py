@@ -30,7 +30,7 @@ from store.ids import content_hash
 from store.records import Branches, ConditionRole, Driver, Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 BUNDLED = Path(__file__).parent / "studies"
 HUMAN = "human"
@@ -76,6 +76,19 @@ class ModelPart(_Part, frozen=True):
         return Settings(self.temperature, self.max_tokens, self.seed, self.effort)
 
 
+class WeightsPart(_Part, frozen=True, kw_only=True, omit_defaults=True):
+    """What is known of a model's weights, for those who will want to run it again."""
+
+    path: str = ""
+    """Checkpoint, as its owner's service or disk names it."""
+    owner: str = ""
+    expires: str = ""
+    """When the checkpoint goes, in words or as a date."""
+    archived: str = ""
+    """Where a copy is kept."""
+    sha256: str = ""
+
+
 class RealismPart(_Part, frozen=True):
     """A model that may turn down what an auditor model stages."""
 
@@ -113,6 +126,8 @@ class ConditionPart(_Part, frozen=True, kw_only=True):
     effort: Effort | None = None
     cache: bool = False
     """Whether `--cache` may answer for the target."""
+    weights: WeightsPart = WeightsPart()
+    """What is known of its weights; recorded, and no part of what makes it this condition."""
 
     @property
     def settings(self) -> Settings:
@@ -122,7 +137,7 @@ class ConditionPart(_Part, frozen=True, kw_only=True):
     def identity(self) -> dict[str, Any]:
         """What makes it this condition; how cheaply it is run does not."""
         fields: dict[str, Any] = msgspec.to_builtins(self)
-        del fields["cache"]
+        del fields["cache"], fields["weights"]
         return fields
 
 
@@ -197,6 +212,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     """A probe or a seed instruction, resolved."""
 
     item_id: str
+    """Content hash of mode and text: whoever asks the same shares the answers."""
     mode: Mode
     text: str
     preferences: tuple[str, ...]
@@ -204,10 +220,30 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     repeats: int
 
 
+class Grid(msgspec.Struct, frozen=True):
+    """What a plan crosses with each other."""
+
+    conditions: tuple[str, ...]
+    items: tuple[tuple[str, int], ...]
+    """Ids, and how often each is asked."""
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """What a store holds of a study's plan (see `auditors.revisions`); nothing before it was run."""
+
+    grids: tuple[Grid, ...] = ()
+    """Of every revision, the oldest first."""
+    changes: tuple[str, ...] = ()
+    """How the study as it is now differs from the last of them, a sentence each."""
+    superseded: tuple[str, ...] = ()
+    """Hashes of statements and rubrics whose text has changed since."""
+
+
 class Study(msgspec.Struct, frozen=True, kw_only=True):
     """A resolved study."""
 
     study_id: str
+    """That of the store, where it knows a study of the same name and seed; until then the hash of `resolved`."""
     path: Path
     text: str
     """The study file as it was read."""
@@ -220,9 +256,16 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     script: Script | None
     """What steers the audits, where it is no model and no person."""
     resolved: dict[str, Any]
-    """What the id is the hash of."""
+    """All that decides what is asked."""
+    history: History = History()
     rejudging: Rejudging | None = None
     """If nothing is run and transcripts that the store holds are judged: which ones, and on what."""
+
+    @property
+    def grid(self) -> Grid:
+        """What its plan crosses."""
+        items = tuple((item.item_id, item.repeats) for item in self.items)
+        return Grid(tuple(condition.name for condition in self.file.conditions), items)
 
     @property
     def driver(self) -> Driver:
@@ -275,8 +318,8 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
         return self.script.limits if self.script else self.audit_part(mode).limits
 
 
-def load_study(path: Path, *, seed: int | None = None) -> Study:
-    """Read and resolve a study file; `seed` takes the place of the file's own.
+def load_study(path: Path, *, seed: int | None = None, name: str | None = None) -> Study:
+    """Read and resolve a study file; `seed` and `name` take the place of the file's own.
 
     Raises:
         InputError: the file, or the user's configuration, cannot be read or is wrong; the message names the line.
@@ -285,6 +328,8 @@ def load_study(path: Path, *, seed: int | None = None) -> Study:
     file = decode_toml(text, path, StudyFile, _CHOICES)
     if seed is not None:
         file = msgspec.structs.replace(file, seed=seed)
+    if name is not None:
+        file = msgspec.structs.replace(file, name=name)
     return resolve_study(file, text, path, load_config())
 
 
@@ -313,7 +358,7 @@ def resolve_study(file: StudyFile, text: str, path: Path, config: Config) -> Stu
     chosen = _dimensions(file, pack, text, path) or file.preferences or pack.preferences
     preferences = tuple(pack.preferences[name] for name in chosen)
     script = _script(file, text, path)
-    items = tuple(_items(file, pack, preferences, _seeds(file, pack, text, path)))
+    items = _merged(_items(file, pack, preferences, _seeds(file, pack, text, path)))
     resolved = _resolved(file, pack, preferences, items, script)
     return Study(
         study_id=content_hash(resolved),
@@ -439,8 +484,18 @@ def _items(
     return items
 
 
+def _merged(items: Iterable[Item]) -> tuple[Item, ...]:
+    """Items of one text as one, for the preferences of them all."""
+    merged: dict[str, Item] = {}
+    for item in items:
+        first = merged.setdefault(item.item_id, item)
+        preferences = tuple(dict.fromkeys((*first.preferences, *item.preferences)))
+        merged[item.item_id] = msgspec.structs.replace(first, preferences=preferences)
+    return tuple(merged.values())
+
+
 def _item(mode: Mode, text: str, preferences: tuple[str, ...], label: str, repeats: int) -> Item:
-    item_id = content_hash([mode, text, preferences])
+    item_id = content_hash([mode, text])
     return Item(item_id=item_id, mode=mode, text=text, preferences=preferences, label=label, repeats=repeats)
 
 
@@ -451,9 +506,9 @@ def _resolved(
     items: Sequence[Item],
     script: Script | None,
 ) -> dict[str, Any]:
-    # How fast and how cheaply a study is run, and under which name, does not make it another study.
+    # How fast and how cheaply a study is run does not make it another study.
     chosen: dict[str, Any] = msgspec.to_builtins(file)
-    for key in ("concurrency", "max_invalid_share", "name", "prices", "dimensions", "seeds"):
+    for key in ("concurrency", "max_invalid_share", "prices", "dimensions", "seeds"):
         del chosen[key]
     if file.realism is None:
         del chosen["realism"]
@@ -462,6 +517,9 @@ def _resolved(
     chosen["conditions"] = [condition.identity() for condition in file.conditions]
     if not file.ad_hoc:
         del chosen["ad_hoc"]
+    else:
+        # Its name only says what the rest says already.
+        del chosen["name"]
     if script:
         # What it does counts, and not where it lies.
         chosen["auditor"] = {"script": [[call[:3] for call in step] for step in script.steps]}

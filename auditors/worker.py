@@ -21,8 +21,9 @@ from auditors.judge import COHERENCE, Judge
 from auditors.models.cache import CachedModel
 from auditors.realism import Approver
 from auditors.recorder import Recorder
+from auditors.replay import ReplayError, ReplayModel, ReplayRecorder
 from auditors.wheel import RefusedError
-from store.records import AuditStatus, Mode
+from store.records import AuditStatus, CallRole, Mode
 from store.records import Driver as DriverKind
 
 if TYPE_CHECKING:
@@ -31,10 +32,13 @@ if TYPE_CHECKING:
     from auditors.models.base import Model
     from auditors.models.registry import Models
     from auditors.plan import Judging
+    from auditors.replay import Replay
     from auditors.study import Item, Study
     from store.journal import Journal
     from store.records import Audit, Message
 
+STOPPED = "The run was stopped."
+"""Reason of an audit that was under way when its run was stopped in good order."""
 SEGMENT_S = 10.0
 """Age at which a segment of a run's journal is sealed."""
 
@@ -121,18 +125,24 @@ class Worker:
             case _:
                 await audit.loop.wheel.obey(command)
 
-    async def audit(self, audit: Audit, watcher: WorkWatcher) -> AuditStatus:
+    async def audit(self, audit: Audit, watcher: WorkWatcher, replay: Replay | None = None) -> AuditStatus:
         """Run an audit from its first row on and judge it; cancelling closes it as cancelled.
 
-        One that a person cancels is closed in the same way, and its status returned.
+        One that a person cancels is closed in the same way, and its status returned. With a `replay` it goes on where
+        it was cut off.
 
         Raises:
             StoreError: the disk refused.
+            ReplayError: it cannot go on; it is closed as cancelled.
         """
         condition, item = self._conditions[audit.condition_id], self._items[audit.item_id]
         recorder = Recorder(self._journal, audit, self._prices)
+        target = self._model(condition.model, audit, cached=condition.cache)
+        if replay:
+            recorder = ReplayRecorder(self._journal, audit, self._prices, replay)
+            target = ReplayModel(target, CallRole.TARGET, recorder)
         loop = AuditLoop(
-            self._model(condition.model, audit, cached=condition.cache),
+            target,
             condition.settings,
             condition.system_prompt,
             audit.repeat,
@@ -155,10 +165,13 @@ class Worker:
             if outcome.status is AuditStatus.OK:
                 transcript = [recorder.message(node) for node in loop.conversation.nodes.values()]
                 await self._judge(recorder, watcher, transcript, plan.owed(self._study, item))
+        except ReplayError as error:
+            await _finish(recorder, loop.cancelled(f"It could not be continued: {error}."))
+            raise
         except asyncio.CancelledError:
             alone = under_way.cancelled_alone()
             if recorder.audit.status is AuditStatus.RUNNING:
-                reason = "A person stopped it." if alone else "The run was stopped."
+                reason = "A person stopped it." if alone else STOPPED
                 await asyncio.shield(_finish(recorder, loop.cancelled(reason)))
             if not alone:
                 raise
@@ -208,6 +221,8 @@ class Worker:
         part = self._study.audit_part(item.mode)
         system = prompts.auditor_system(item.mode, item.text, part.max_auditor_steps, part.max_target_turns)
         model = self._model(auditor.model, recorder.audit, cached=True)
+        if isinstance(recorder, ReplayRecorder):
+            model = ReplayModel(model, CallRole.AUDITOR, recorder)
         return ModelDriver(
             model,
             system,

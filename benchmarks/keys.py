@@ -5,7 +5,7 @@
 The engine is a process of its own, as always, and the app runs on a pseudo-terminal of its own. The time is that from
 writing a key to reading the cursor at its new row (`j`, `k`) or the typed letter in the editor's line (`type`), so it
 holds everything: the terminal driver, the event loop, the layout, the paint. Keys come at random moments, at
-least a tenth of a second apart. Beside the times stands the app's CPU time for each second that it ran.
+least a tenth of a second apart. Beside the times stands what the app used of a core, without keys and with them.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ model = "sim/conscious@1"
 role = "treatment"
 """
 _SETTLED_S = 6.0
+_WATCHED_S = 10.0
 _LOST_S = 2.0
 _CURSOR = "▸"
 _STEPS = re.compile(rf"\x1b\[(\d+);(\d+)H|\r?\n|{_CURSOR}")
@@ -100,6 +101,12 @@ class App:
             else:
                 self._line += 1
         return text
+
+    def load(self, seconds: float) -> float:
+        """The share of a core that the app uses while it draws for a while."""
+        cpu, began = self.cpu(), time.monotonic()
+        self.rest(seconds)
+        return (self.cpu() - cpu) / (time.monotonic() - began)
 
     def rest(self, seconds: float) -> None:
         """Let the app draw for a while."""
@@ -187,11 +194,16 @@ def measure(folder: Path, columns: int, rows: int, keys: int) -> None:
         for number in range(keys):
             running.rest(chance.uniform(0.1, 0.3))
             # The cursor goes up and down near the top, where audits under way are.
-            took = running.moved("j", 1) if number % 2 == 0 else running.moved("k", -1)
-            if took is not None:
-                times.append(took)
-        load = (running.cpu() - cpu) / (time.monotonic() - began)
-    print(f"{columns}x{rows}: {len(times)} of {keys} keys seen; the app used {load:.2f} of a core")
+            seen = running.moved("j", 1) if number % 2 == 0 else running.moved("k", -1)
+            if seen is not None:
+                times.append(seen)
+        took = time.monotonic() - began
+        spent = running.cpu() - cpu
+        idle = running.load(_WATCHED_S)
+    print(
+        f"{columns}x{rows}: {len(times)} of {keys} keys seen; the app used {idle:.2f} of a core while nobody pressed "
+        f"a key, then {spent / took:.2f}: {(spent - idle * took) / keys * 1e3:.1f} ms CPU a key"
+    )
     print_percentiles("as it passed", [took for took, _ in times])
     print_percentiles("without queueing for a core", [took - queued for took, queued in times])
 

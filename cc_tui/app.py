@@ -14,7 +14,7 @@ from cc_tui.feed_client import FeedClient
 from cc_tui.keymap import bindings
 from cc_tui.screens.base import AppScreen, Services
 from cc_tui.screens.dialogs import Choice, help_screen
-from cc_tui.widgets.bars import SCREENS, TopBar
+from cc_tui.widgets.bars import SCREENS
 from cc_tui.widgets.theme import CALM, tones
 from store.errors import CcTuiError
 
@@ -89,7 +89,7 @@ class CcTuiApp(App[None]):
     def _draw_changes(self) -> None:
         # The first ticks can come before a screen has its widgets, the last ones when no screen is left.
         screen = self.screen if self.screen_stack else None
-        if isinstance(screen, AppScreen) and screen.is_mounted and screen.query(TopBar):
+        if isinstance(screen, AppScreen) and screen.is_mounted:
             screen.flush()
 
     def send(self, command: Command) -> None:

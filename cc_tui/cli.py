@@ -19,7 +19,11 @@ from cc_tui.gate_commands import add_gate_command
 from cc_tui.judge_commands import add_judge_command
 from cc_tui.model_commands import add_model_commands
 from cc_tui.pack_commands import add_pack_group
+from cc_tui.plan_command import add_plan
+from cc_tui.record_command import add_record_command
+from cc_tui.run_commands import add_run_commands
 from cc_tui.sql_commands import add_sql
+from cc_tui.stats_command import add_stats
 from cc_tui.store_commands import add_labels_group, add_store_group
 from store.errors import CcTuiError, InputError, StoreError
 
@@ -93,11 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_audit(commands)
 
     add_judge_command(commands, _add_store, count=_count, dollars=_dollars, speed=_speed)
-
-    stats = commands.add_parser("stats", help="print the study's table of estimates")
-    stats.add_argument("--json", action="store_true", help="the stable form for scripts (docs/stats-json.md)")
-    _add_store(stats)
-    stats.set_defaults(command=_stats)
+    add_stats(commands, _add_store)
+    add_plan(commands, _add_store)
 
     add_sql(commands, _add_store)
 
@@ -114,6 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_store(check)
     check.set_defaults(command=_check)
 
+    add_run_commands(commands, _add_store)
+    add_record_command(commands, _add_store)
     add_gate_command(commands, _add_store)
     add_labels_group(commands, _add_store)
     add_store_group(commands, _add_store)
@@ -144,6 +147,29 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help="how much faster simulated models answer, or `max`",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="seed in place of the study file's own")
+    parser.add_argument(
+        "--name",
+        metavar="NAME",
+        help="name of the study in place of the file's own: another name, another study",
+    )
+    parser.add_argument(
+        "--add-repeats",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="let the plan grow by N repeats of everything, for good; each such command adds N more",
+    )
+    parser.add_argument(
+        "--resume",
+        choices=("restart", "continue"),
+        default="restart",
+        help="audits that a run left half-done: begin them anew (the default), or go on with them",
+    )
+    parser.add_argument(
+        "--accept-changes",
+        action="store_true",
+        help="go on although texts have changed or parts are gone; old results stay, apart (docs/running.md)",
+    )
     parser.add_argument("--limit", type=_count, metavar="N", help="run only the first N audits of the plan")
     parser.add_argument(
         "--max-cost",
@@ -328,14 +354,6 @@ def _label(parsed: argparse.Namespace) -> int:
 
     with kept_pushed(parsed.store):
         return running.open_app(store, start="label", annotator=parsed.annotator)
-
-
-def _stats(parsed: argparse.Namespace) -> int:
-    from cc_tui import plain
-    from store.mirror import open_store
-
-    plain.print_stats(open_store(parsed.store), as_json=parsed.json)
-    return Exit.DONE
 
 
 def _check(parsed: argparse.Namespace) -> int:

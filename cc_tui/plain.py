@@ -72,6 +72,8 @@ def print_progress(totals: Totals) -> None:
         f"{(totals.input_tokens + totals.output_tokens) / 1000:.0f}k tokens",
         ("≥" if totals.unpriced_calls else "") + f"${totals.cost:.2f}",
     ]
+    if totals.errors:
+        parts.append("failed calls: " + " ".join(f"{kind} {n}" for kind, n in totals.errors.items()))
     if totals.eta_s is not None and totals.done < totals.planned:
         parts.append(f"about {totals.eta_s:.0f} s left")
     say("  ".join(parts))
@@ -82,14 +84,19 @@ def print_results(store: Store, run: Run) -> None:
     say("")
     reader = Reader(store)
     try:
-        _print_table(_table(reader, run.study_id))
+        print_table(_table(reader, run.study_id))
     except InputError as error:
         say(str(error))
     finally:
         reader.close()
     say("")
     if run.status == "interrupted":
-        say("Interrupted. The same command goes on from here; finished audits are not repeated.")
+        again = (
+            "The same command, without --add-repeats,"
+            if run.config.get("add_repeats")
+            else "The same command"
+        )
+        say(f"Interrupted. {again} goes on from here; finished audits are not repeated.")
     elif run.status == "over_budget":
         say(f"{run.config['ended_because']} Raise --max-cost to go on.")
     say(f"Everything is in {store.root}: `cc-tui --store {store.root}` reads and labels it,")
@@ -114,26 +121,6 @@ def print_judging(store: Store, run: Run) -> None:
         say(f"{run.config['ended_because']} Raise --max-cost to go on.")
     elif sum(judge.error for judge in judges):
         say("Questions whose calls failed (error) are asked again by the same command.")
-
-
-def print_stats(store: Store, *, as_json: bool) -> None:
-    """The table of the latest study."""
-    from stats.judges import judge_quality
-
-    reader = Reader(store)
-    try:
-        table = _table(reader)
-        judges = judge_quality(reader.arrow, table.study_id)
-    finally:
-        reader.close()
-    if as_json:
-        whole = table.to_dict() | {"judges": [judge.to_dict() for judge in judges]}
-        text = msgspec.json.format(msgspec.json.encode(whole), indent=2).decode()
-        sys.stdout.write(text + "\n")
-    else:
-        _print_table(table)
-        say("")
-        print_judges(judges)
 
 
 def print_judges(judges: Sequence[JudgeQuality]) -> None:
@@ -264,7 +251,8 @@ def _table(reader: Reader, study_id: str | None = None) -> StudyTable:
     return study_table(reader.arrow, study_id)
 
 
-def _print_table(table: StudyTable) -> None:
+def print_table(table: StudyTable) -> None:
+    """The waterfall and every estimate of a study."""
     mark = "SIMULATED DATA. " if table.simulated else ""
     say(f"{mark}How far the plan has come:")
     print_rows(
@@ -285,6 +273,8 @@ def _print_table(table: StudyTable) -> None:
         cells = [cell for cell in table.cells if cell.mode == mode]
         measure = "share of true, in %" if cells[0].measure == "rate" else "mean score, 1-10"
         notes: dict[str, str] = {}
+        running = any(cell.live for cell in cells)
+        columns = [*_COLUMNS[:3], "LIVE", *_COLUMNS[3:]] if running else _COLUMNS
         preference = ""
         say("")
         say(f"{mark}{mode}: {measure}; 95% intervals, judge {cells[0].judge}")
@@ -292,12 +282,18 @@ def _print_table(table: StudyTable) -> None:
         for cell in cells:
             if cell.preference != preference:
                 preference = cell.preference
-                rows.append([preference] + [""] * (len(_COLUMNS) - 1))
-            rows.append(_cell_row(cell, notes))
-        print_rows(_COLUMNS, rows, width=None, optional=_OPTIONAL)
+                rows.append([preference] + [""] * (len(columns) - 1))
+            row = _cell_row(cell, notes)
+            rows.append([*row[:3], _live(cell), *row[3:]] if running else row)
+        print_rows(columns, rows, width=None, optional=_OPTIONAL)
         for text, letter in notes.items():
             say(f"  {letter}  {text}")
     say("")
+    if any(cell.live for cell in table.cells):
+        say(
+            "LIVE: holds at every look while the plan runs, for the same models and prompts, on answers in the order "
+            "of launch. The other intervals are provisional until the plan is complete."
+        )
     say(
         "interval: how far the estimate may be off for new prompts (and new training seeds, where they are pooled)."
     )
@@ -345,8 +341,21 @@ def _cell_row(cell: Cell, notes: dict[str, str]) -> list[str]:
     ]
 
 
+def _live(cell: Cell) -> str:
+    """The interval that may be read before the plan is complete, with the number of answers it rests on."""
+    live = cell.live
+    if live is None:
+        return ""
+    return f"{_interval(cell, live.low, live.high)} n {live.n}" if live.low is not None else "-"
+
+
 def _notes(cell: Cell) -> list[str]:
-    reasons = [cell.reason, cell.runs_reason, cell.contrast.reason if cell.contrast else ""]
+    reasons = [
+        cell.live.reason if cell.live else "",
+        cell.reason,
+        cell.runs_reason,
+        cell.contrast.reason if cell.contrast else "",
+    ]
     return [*cell.flags, *dict.fromkeys(reason for reason in reasons if reason)]
 
 

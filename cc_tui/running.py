@@ -12,9 +12,10 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
-from auditors.engine import Options
+from auditors.engine import Options, Resume
 from auditors.models.cache import default_folder
 from auditors.models.registry import Models
+from auditors.revisions import identified, settled
 from auditors.service import Job, live_runs, open_engine, stop_on_signals
 from cc_tui import plain
 from cc_tui.exits import Exit
@@ -51,8 +52,12 @@ def run(study_file: Path, parsed: argparse.Namespace, *, headless: bool) -> int:
             speed=parsed.speed,
             on=parsed.on,
             cache=None if parsed.cache is None else str(Path(parsed.cache or default_folder()).absolute()),
+            add_repeats=parsed.add_repeats,
+            accept_changes=parsed.accept_changes,
+            resume=Resume(parsed.resume),
         ),
         seed=parsed.seed,
+        name=parsed.name,
     )
     return run_job(job, parsed, headless=headless)
 
@@ -95,6 +100,8 @@ def _estimate(job: Job, *, as_json: bool) -> int:
     root = local_folder(job.store)
     reader = Reader(Store.open(root)) if (root / STORE_FILE).exists() else None
     try:
+        if reader:
+            study = settled(identified(study, reader), reader, job.options)
         found = estimate(study, reader, job.options)
     finally:
         if reader:
@@ -179,16 +186,25 @@ def _after_app(study: Study, store: Store, process: subprocess.Popen[str], code:
     if process.poll() is None:
         plain.say("The run goes on. `cc-tui` shows it again; `cc-tui stats` prints its numbers so far.")
         return code
-    run = plain.latest_run(store, study.study_id)
+    study_id = study.study_id if study.rejudging else _study_id(store, study)
+    run = plain.latest_run(store, study_id)
     (plain.print_judging if study.rejudging else plain.print_results)(store, run)
     if process.returncode != 0:
         plain.say(f"The run broke off: {_told(errors)}")
-        plain.say("The same command goes on from here.")
+        plain.say("`cc-tui run` goes on from here (without --add-repeats, which would add again).")
         return Exit.STORE_FAILED
     if run.status == "interrupted":
         return Exit.INTERRUPTED
     statuses = plain.statuses(store, run.study_id)
     return code or _exit_code(run, statuses, study.file.max_invalid_share)
+
+
+def _study_id(store: Store, study: Study) -> str:
+    reader = Reader(store)
+    try:
+        return identified(study, reader).study_id
+    finally:
+        reader.close()
 
 
 def _told(errors: IO[str]) -> str:

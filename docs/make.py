@@ -34,8 +34,8 @@ def schema_page() -> str:
         f"# Tables and views\n\n<!-- Made by `make docs` from store/records.py; do not edit. -->\n\n"
         f"Store format {FORMAT}. Every table is a view of `catalog.duckdb` that any DuckDB opens read-only, also "
         "while runs write. Times are UTC. JSON columns hold text that DuckDB's JSON functions read. Rows of "
-        "`base.<table>` carry `writer`, `segment` and `n` besides: where the row stands in its journal. Of `audits` "
-        "and `runs`, the views show the latest revision; `base.audits` has them all.\n\n"
+        "`base.<table>` carry `writer`, `segment` and `n` besides: where the row stands in its journal. Of "
+        "tables with a `revision`, the views show the latest one; `base.audits` has them all.\n\n"
         f"| derived view | a row is |\n|---|---|\n{views}\n\n{markdown()}"
     )
 

@@ -60,10 +60,10 @@ def cohen_kappa(ratings: Floats, q: int, weights: Weights = "identity") -> Agree
     if len(pairs) == 0:
         return _no_pairs()
     table = np.bincount(pairs[:, 0] * q + pairs[:, 1], minlength=q * q).reshape(q, q) / len(pairs)
-    close = _weights(q, weights)
+    close = closeness(q, weights)
     expected = float((close * np.outer(table.sum(1), table.sum(0))).sum())
     if expected > 1 - 1e-12:
-        return Agreement(None, len(pairs), reason=_CONSTANT)
+        return Agreement(None, len(pairs), reason=CONSTANT)
     return Agreement((float((close * table).sum()) - expected) / (1 - expected), len(pairs))
 
 
@@ -75,7 +75,7 @@ def gwet_ac(ratings: Floats, q: int, weights: Weights = "identity") -> Agreement
     counts = _counts(ratings, q)
     rated = counts.sum(1) > 0
     share = (counts[rated] / counts[rated].sum(1, keepdims=True)).mean(0)
-    close = _weights(q, weights)
+    close = closeness(q, weights)
     expected = close.sum() / (q * (q - 1)) * float((share * (1 - share)).sum())
     observed = _observed(counts[paired], close)
     return Agreement(float((observed - expected) / (1 - expected)), int(paired.sum()))
@@ -93,7 +93,7 @@ def krippendorff_alpha(ratings: Floats, q: int, metric: Metric = "nominal") -> A
     distance = _distances(totals, metric)
     expected = float(totals @ distance @ totals) / (totals.sum() - 1)
     if expected == 0:
-        return Agreement(None, int(paired.sum()), reason=_CONSTANT)
+        return Agreement(None, int(paired.sum()), reason=CONSTANT)
     return Agreement(1 - float((coincidences * distance).sum() / expected), int(paired.sum()))
 
 
@@ -141,7 +141,15 @@ def with_interval(
     return replace(result, low=float(low), high=float(high))
 
 
-_CONSTANT = "every rating is the same: agreement beyond chance is undefined"
+CONSTANT = "every rating is the same: agreement beyond chance is undefined"
+
+
+def closeness(q: int, weights: Weights) -> Floats:
+    """How nearly two categories agree, from 0 to 1: q x q."""
+    if weights == "identity":
+        return np.eye(q)
+    apart = np.abs(np.subtract.outer(np.arange(q), np.arange(q))) / (q - 1)
+    return 1 - (apart if weights == "linear" else apart**2)
 
 
 def _no_pairs() -> Agreement:
@@ -170,13 +178,6 @@ def _observed(counts: Floats, close: Floats) -> float:
     raters = counts.sum(1)
     agreeing = (counts * (counts @ close - 1)).sum(1)
     return float((agreeing / (raters * (raters - 1))).mean())
-
-
-def _weights(q: int, weights: Weights) -> Floats:
-    if weights == "identity":
-        return np.eye(q)
-    apart = np.abs(np.subtract.outer(np.arange(q), np.arange(q))) / (q - 1)
-    return 1 - (apart if weights == "linear" else apart**2)
 
 
 def _distances(totals: Floats, metric: Metric) -> Floats:

@@ -1,4 +1,4 @@
-"""What the store says about a study, as arrays: the one module of this package that asks it."""
+"""What the store says about a study, as arrays: plan, judged answers and waterfall."""
 
 from __future__ import annotations
 
@@ -88,6 +88,10 @@ class Batch:
     """1 for a verdict of not_sure, else 0; the mean over the judge's repeats."""
     item: Codes
     """Index into `Answers.items`."""
+    audit: Codes
+    """Index into `Answers.audits`."""
+    lost: Codes
+    """The same of the judged answers without a value."""
     dropped: Counter[str] = field(default_factory=Counter[str])
     """Answers without a value, by reason."""
 
@@ -101,6 +105,8 @@ class Answers:
     judge: str | None
     conditions: list[StudyCondition]
     items: list[StudyItem]
+    audits: list[str]
+    """Ids of the audits that were judged."""
     questions: list[Question]
     batches: dict[tuple[Question, int], Batch]
     """By question and index into `conditions`; absent where nothing was answered and nothing failed."""
@@ -121,7 +127,8 @@ def read_answers(query: Query, study_id: str | None, rules: Rules) -> Answers:
     rows = _judged(query, f"{study} AND {counted}", rules)
     if rules.judge is not None and rows.num_rows == 0:
         _check_judge(query, study, rules.judge)
-    questions, batches = _batches(rows, conditions, items, rules)
+    audit, audits = coded(rows["audit_id"])
+    questions, batches = _batches(rows, audit, conditions, items, rules)
     for question, condition, reason, count in _failures(query, study, conditions, items, questions, rules):
         batches.setdefault((question, condition), _empty()).dropped[reason] += count
     return Answers(
@@ -130,6 +137,7 @@ def read_answers(query: Query, study_id: str | None, rules: Rules) -> Answers:
         judge=rows["judge"][0].as_py() if rows.num_rows else rules.judge,
         conditions=conditions,
         items=items,
+        audits=audits,
         questions=questions,
         batches=batches,
         waterfall=_waterfall(query, study, counted, conditions, items),
@@ -165,7 +173,7 @@ def _conditions(query: Query, study: str) -> list[StudyCondition]:
 def _items(query: Query, study: str) -> list[StudyItem]:
     rows = query(
         f"SELECT DISTINCT position, item_id, mode, preferences, repeats FROM items WHERE {study} "
-        "ORDER BY position, item_id"
+        "AND NOT retired ORDER BY position, item_id"
     ).to_pylist()
     return [
         StudyItem(
@@ -215,17 +223,21 @@ def _check_judge(query: Query, study: str, judge: str) -> None:
 
 
 def _batches(
-    rows: pa.Table, conditions: list[StudyCondition], items: list[StudyItem], rules: Rules
+    rows: pa.Table,
+    audit: Codes,
+    conditions: list[StudyCondition],
+    items: list[StudyItem],
+    rules: Rules,
 ) -> tuple[list[Question], dict[tuple[Question, int], Batch]]:
     """Cut the rows, which come sorted, at every change of question or condition."""
     place = {item.item_id: k for k, item in enumerate(items)}
     numbers = {condition.condition_id: k for k, condition in enumerate(conditions)}
-    codes, names = _coded(rows["item_id"])
+    codes, names = coded(rows["item_id"])
     item = np.array([place[name] for name in names], np.intp)[codes]
     value = rows["value"].to_numpy().astype(float)
     unsure = rows["unsure"].to_numpy().astype(float)
-    reason, reasons = _coded(rows["dropped"])
-    keys = [_coded(rows[name]) for name in ("mode", "kind", "dimension", "condition_id")]
+    reason, reasons = coded(rows["dropped"])
+    keys = [coded(rows[name]) for name in ("mode", "kind", "dimension", "condition_id")]
     matching: dict[Question, npt.NDArray[np.bool_]] = {}
     batches: dict[tuple[Question, int], Batch] = {}
     for part in _runs(*(codes for codes, _ in keys)):
@@ -238,12 +250,14 @@ def _batches(
             lost = np.bincount(reason[part][fits] + 1, minlength=len(reasons) + 1)[1:].tolist()
             dropped = Counter({name: count for name, count in zip(reasons, lost, strict=True) if count})
             batches[question, numbers[condition]] = _batch(
-                value[part][fits], unsure[part][fits], item[part][fits], dropped, rules
+                value[part][fits], unsure[part][fits], item[part][fits], audit[part][fits], dropped, rules
             )
     return _questions(items, {question for question, _ in batches}), batches
 
 
-def _batch(value: Floats, unsure: Floats, item: Codes, dropped: Counter[str], rules: Rules) -> Batch:
+def _batch(
+    value: Floats, unsure: Floats, item: Codes, audit: Codes, dropped: Counter[str], rules: Rules
+) -> Batch:
     keep = ~np.isnan(value)
     if rules.not_sure == "exclude":
         silent = keep & (unsure == 1)
@@ -251,7 +265,7 @@ def _batch(value: Floats, unsure: Floats, item: Codes, dropped: Counter[str], ru
             dropped["not_sure"] = int(silent.sum())
         keep &= ~silent
         value = value / np.where(keep, 1 - unsure, 1)
-    return Batch(value[keep], unsure[keep], item[keep], dropped)
+    return Batch(value[keep], unsure[keep], item[keep], audit[keep], audit[~keep], dropped)
 
 
 def _questions(items: list[StudyItem], asked: set[Question]) -> list[Question]:
@@ -280,7 +294,7 @@ def _failures(
     rows = query(f"""
         SELECT condition_id, item_id, status, count(*) AS n
         FROM (SELECT condition_id, item_id, min(status) AS status
-              FROM audits WHERE {study} GROUP BY condition_id, item_id, slot_id
+              FROM audits WHERE {study} AND {_asked(study)} GROUP BY condition_id, item_id, slot_id
               HAVING count(*) FILTER (status IN ('{AuditStatus.OK}', {_OPEN})) = 0)
         GROUP BY ALL ORDER BY ALL
     """).to_pylist()
@@ -304,7 +318,7 @@ def _waterfall(
                    AND kind <> '{JudgementKind.COHERENCE}' AND judgement_status = '{JudgementStatus.OK}')) AS judged,
                count(DISTINCT slot_id) FILTER (audit_id IN (SELECT audit_id FROM labels)) AS labelled,
                count(DISTINCT slot_id) FILTER (status = 'ok' AND intervened) AS intervened
-        FROM audits WHERE {study} GROUP BY mode, condition_id
+        FROM audits WHERE {study} AND {_asked(study)} GROUP BY mode, condition_id
     """).to_pylist()
     counts = {(row["mode"], row["condition_id"]): row for row in rows}
     planned: Counter[Mode] = Counter()
@@ -324,7 +338,12 @@ def _waterfall(
     ]
 
 
-def _coded(column: Any) -> tuple[Codes, list[str]]:
+def _asked(study: str) -> str:
+    """Leaves out audits on items whose text the plan has replaced."""
+    return f"item_id NOT IN (SELECT item_id FROM items WHERE {study} AND retired)"
+
+
+def coded(column: Any) -> tuple[Codes, list[str]]:
     """Codes (-1 for null) and labels of a text column."""
     encoded = column.cast("string").combine_chunks().dictionary_encode()
     return encoded.indices.fill_null(-1).to_numpy().astype(np.intp), encoded.dictionary.to_pylist()
@@ -341,4 +360,5 @@ def _runs(*codes: Codes) -> list[slice]:
 
 
 def _empty() -> Batch:
-    return Batch(np.empty(0), np.empty(0), np.empty(0, np.intp))
+    nothing = np.empty(0, np.intp)
+    return Batch(np.empty(0), np.empty(0), nothing, nothing, nothing)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from stats.intervals import Scope
+    from stats.live import Live
     from store.records import ConditionRole, Mode
 
 
@@ -81,6 +82,9 @@ class Cell:
     paper_estimate: float | None
     """The paper's own computation (method `paper`): mean of all answers pooled, and half the width of its bar."""
     paper_half_width: float | None
+    live: Live | None
+    """While answers of the plan are still to come: an interval that holds however often it is looked at. The others
+    then describe fewer answers than were planned and are to be read as provisional. None when the plan is complete."""
     contrast: Contrast | None
     """Difference from the baseline or matched control; None for baselines."""
     flags: tuple[str, ...]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.special import ndtri, stdtrit
@@ -45,6 +45,14 @@ _VARYING = {
     Scope.SEEDS: (SEED, CELL, RUN),
     Scope.SEEDS_PROMPTS: (SEED, PROMPT, CELL, RUN),
 }
+
+Freedom = Literal["leading", "satterthwaite"]
+"""How degrees of freedom are counted: Satterthwaite's, or never more than those of the largest term in the scope.
+
+The plain count trusts estimated terms as if they were known. With skewed scores the largest term, often of few prompts,
+is then too small just when the count is large: over 24 simulated settings of six training seeds, 95% intervals hold the
+truth in 90.6% of studies at worst, and bounded by the leading term in 93.4%. They are 4-16% wider then; with two or
+three seeds, 25-115%."""
 
 _MAX_FACTOR_SHARE = 0.98
 _PSEUDO_LEVELS = 1.0
@@ -154,7 +162,14 @@ def summarise_cells(data: Cells, scale: tuple[float, float]) -> Summary:
     )
 
 
-def interval(summary: Summary, scope: Scope, prior: Prior | None = None, *, level: float = 0.95) -> Interval:
+def interval(
+    summary: Summary,
+    scope: Scope,
+    prior: Prior | None = None,
+    *,
+    level: float = 0.95,
+    freedom: Freedom = "leading",
+) -> Interval:
     """The interval of one summary.
 
     Args:
@@ -162,6 +177,7 @@ def interval(summary: Summary, scope: Scope, prior: Prior | None = None, *, leve
         scope: What is let vary.
         prior: What shares are shrunk to; by default that of rates on a scale of 0 to 1, of scores otherwise.
         level: Probability that the interval is meant to cover with.
+        freedom: How the degrees of freedom of the t quantile are counted.
     """
     if summary.cells is None or summary.mean is None:
         return Interval(None, None, None, scope, 0, reason="no answers")
@@ -178,7 +194,7 @@ def interval(summary: Summary, scope: Scope, prior: Prior | None = None, *, leve
     full = sum(terms.values())
     dispersion = _shrunk_dispersion(summary, prior) / (1 - full)
     n_eff = 1 / (dispersion * used)
-    nu = _freedom(summary, terms, in_scope)
+    nu = _freedom(summary, terms, in_scope, freedom)
     bounds = wilson_bounds(summary.mean, n_eff, float(stdtrit(nu, (1 + level) / 2)))
     return Interval(
         estimate,
@@ -201,9 +217,10 @@ def estimate(
     scale: tuple[float, float] = (0.0, 1.0),
     prior: Prior | None = None,
     level: float = 0.95,
+    freedom: Freedom = "leading",
 ) -> Interval:
     """`summarise` and `interval` in one step, for a single estimate."""
-    return interval(summarise(y, prompt, seed, scale=scale), scope, prior, level=level)
+    return interval(summarise(y, prompt, seed, scale=scale), scope, prior, level=level, freedom=freedom)
 
 
 def default_prior(scale: tuple[float, float]) -> Prior:
@@ -316,11 +333,20 @@ def _shrunk_dispersion(summary: Summary, prior: Prior) -> float:
     return _shrunk(summary.dispersion, summary.informative[PROMPT], prior.dispersion)
 
 
-def _freedom(summary: Summary, terms: Mapping[str, float], in_scope: Sequence[str]) -> float:
-    """Satterthwaite's degrees of freedom, at least those of the scope's weakest term."""
-    df = summary.df
-    if SEED not in df and PROMPT in in_scope:
-        return float(df[PROMPT])
-    used = sum(terms[name] for name in in_scope)
-    spread = sum(terms[name] ** 2 / df[name] for name in in_scope)
-    return max(used**2 / spread, float(min(df[name] for name in in_scope)))
+def _freedom(
+    summary: Summary, terms: Mapping[str, float], in_scope: Sequence[str], freedom: Freedom
+) -> float:
+    if SEED not in summary.df and PROMPT in in_scope:
+        return float(summary.df[PROMPT])
+    return degrees_of_freedom({name: terms[name] for name in in_scope}, summary.df, freedom)
+
+
+def degrees_of_freedom(
+    terms: Mapping[str, float], df: Mapping[str, float], freedom: Freedom = "leading"
+) -> float:
+    """Degrees of freedom of a variance that is a sum of terms, at least those of the weakest term; see `Freedom`."""
+    spread = sum(value**2 / df[name] for name, value in terms.items())
+    counted = max(sum(terms.values()) ** 2 / spread, float(min(df[name] for name in terms)))
+    if freedom == "satterthwaite":
+        return counted
+    return min(counted, float(df[max(terms, key=lambda name: terms[name])]))

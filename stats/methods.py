@@ -83,5 +83,83 @@ METHODS: dict[str, Method] = {
         "1 - observed/expected disagreement; any number of raters, missing ratings, several metrics.",
         "Hayes & Krippendorff 2007",
     ),
+    "stratified-ppi": Method(
+        "Stratified prediction-powered inference",
+        "The judge's mean plus the mean of label - judge, by strata; half a label more at each of the largest errors; "
+        "for new prompts the variance between prompts of the corrected outcomes.",
+        "Angelopoulos et al. 2023, arXiv 2301.09633; Fisch et al. 2024, arXiv 2406.04291",
+    ),
+    "ipw": Method(
+        "Inverse-probability weighting",
+        "The judge's mean plus the mean of label - judge weighted by 1/inclusion probability, over the sum of weights.",
+        "Horvitz & Thompson 1952; Hájek 1971; Zrnic & Candès 2024, arXiv 2403.03208",
+    ),
+    "ppi++": Method(
+        "PPI++",
+        "As prediction-powered inference, with an estimated weight of the judge's part; from 100 labels drawn without "
+        "strata and 20 positive ones on.",
+        "Angelopoulos, Duchi & Zrnic 2023, arXiv 2311.01453",
+    ),
+    "rogan-gladen": Method(
+        "Rogan-Gladen",
+        "The rate that a judge's rate stands for, given its sensitivity and specificity on the labelled answers, "
+        "which are weighted by their strata.",
+        "Rogan & Gladen 1978; Lang & Reiczigel 2014",
+    ),
+    "differential-error": Method(
+        "Differential judge error",
+        "Difference of the judge's sensitivity, specificity or bias between two groups, with a normal test.",
+        "Särndal, Swensson & Wretman 1992",
+    ),
+    "noise-floor": Method(
+        "Noise floor of annotators",
+        "Error rate e of one annotator if two differ at the rate 2 e (1 - e): symmetric and independent errors.",
+        "—",
+    ),
+    "mcnemar": Method(
+        "McNemar",
+        "Exact test of whether a judge errs more often in one direction.",
+        "McNemar 1947",
+    ),
+    "power-paired-t": Method(
+        "Power of the paired t test",
+        "Noncentral t; effects in standard deviations of the paired differences.",
+        "Cohen 1988",
+    ),
+    "planner": Method(
+        "Planned width",
+        "The interval's own formula for a balanced design with the same shares of the variance.",
+        "Searle, Casella & McCulloch 1992; Cochran 1977",
+    ),
+    "beta-mixture": Method(
+        "Beta-mixture confidence sequence",
+        "Valid at every look while answers come in; answers in random launch order up to the first still awaited.",
+        "Robbins 1970; Howard, Ramdas, McAuliffe & Sekhon 2021",
+    ),
+    "hedged-betting": Method(
+        "Hedged betting confidence sequence",
+        "Valid at every look while scores come in; bets against each candidate mean, in random launch order.",
+        "Waudby-Smith & Ramdas 2024, arXiv 2010.09686",
+    ),
+    "seed-permutation": Method(
+        "Permutation test across training seeds",
+        "Runs shuffled between training seeds within each prompt; variance of the seed means; 9,999 permutations.",
+        "Phipson & Smyth 2010",
+    ),
+    "seed-f": Method(
+        "F test across training seeds",
+        "Mean square of seeds over that of seed x prompt: would the difference show on other prompts?",
+        "Searle, Casella & McCulloch 1992",
+    ),
+    "panel-reliability": Method(
+        "Reliability of a judge panel",
+        "ICC(A,1) and ICC(A,k) of transcripts by judges, both random, without replication.",
+        "McGraw & Wong 1996",
+    ),
+    "sign-flip": Method(
+        "Exact sign-flip test",
+        "All flips of the signs of the prompt differences; p is at least 2/2^J for J prompts.",
+        "Fisher 1935",
+    ),
 }
 """By the id that tables and exports carry."""

@@ -21,6 +21,7 @@ from store.records import ConditionRole, JudgementKind
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from stats.live import Order
     from stats.rules import Rules
 
 _HIGH_SCORE = 6
@@ -37,6 +38,7 @@ class _Sample(NamedTuple):
     value: Floats
     unsure: Floats
     item: Codes
+    audit: Codes
     seed: Codes | None
     dropped: Counter[str]
 
@@ -66,25 +68,25 @@ class _Measure(StrEnum):
         return (sample.value >= _HIGH_SCORE).astype(float) if self is _Measure.HIGH else sample.value
 
 
-def rows(answers: Answers, groups: Sequence[Group], rules: Rules) -> Iterator[Cell]:
-    """The rows of every panel: the preferences of one mode, asked in one way."""
+def rows(answers: Answers, groups: Sequence[Group], rules: Rules, order: Order | None) -> Iterator[Cell]:
+    """The rows of every panel: the preferences of one mode, asked in one way; `order` if answers are still to come."""
     for mode, kind in dict.fromkeys((question.mode, question.kind) for question in answers.questions):
         questions = [q for q in answers.questions if (q.mode, q.kind) == (mode, kind)]
         samples = [[_sample(answers, question, group) for group in groups] for question in questions]
         if kind is JudgementKind.RUBRIC:
             high = _estimates(samples, groups, _Measure.HIGH)
-            yield from _panel(answers, questions, groups, samples, rules, _Measure.MEAN, high)
+            yield from _panel(answers, questions, groups, samples, rules, _Measure.MEAN, high, order)
         else:
-            yield from _panel(answers, questions, groups, samples, rules, _Measure.RATE, None)
+            yield from _panel(answers, questions, groups, samples, rules, _Measure.RATE, None, order)
             if rules.not_sure == "own":
-                yield from _panel(answers, questions, groups, samples, rules, _Measure.NOT_SURE, None)
+                yield from _panel(answers, questions, groups, samples, rules, _Measure.NOT_SURE, None, order)
 
 
 def _sample(answers: Answers, question: Question, group: Group) -> _Sample:
     found = [(k, answers.batches.get((question, member))) for k, member in enumerate(group.members)]
     batches = [(k, batch) for k, batch in found if batch is not None]
     if not batches:
-        return _Sample(np.empty(0), np.empty(0), np.empty(0, np.intp), None, Counter())
+        return _Sample(np.empty(0), np.empty(0), np.empty(0, np.intp), np.empty(0, np.intp), None, Counter())
     parts = [batch for _, batch in batches]
     seed = None
     if group.pooled:
@@ -93,6 +95,7 @@ def _sample(answers: Answers, question: Question, group: Group) -> _Sample:
         np.concatenate([part.value for part in parts]),
         np.concatenate([part.unsure for part in parts]),
         np.concatenate([part.item for part in parts]),
+        np.concatenate([part.audit for part in parts]),
         seed,
         sum((part.dropped for part in parts), Counter[str]()),
     )
@@ -126,6 +129,7 @@ def _panel(
     rules: Rules,
     measure: _Measure,
     high: list[list[_Estimate]] | None,
+    order: Order | None,
 ) -> Iterator[Cell]:
     estimates = _estimates(samples, groups, measure)
     contrasts = [_contrasts(estimates, groups, k) for k in range(len(groups))]
@@ -144,6 +148,11 @@ def _panel(
                 flags.append(f"shares prompts with {', '.join(sorted(shared))}")
             rate = measure is _Measure.RATE
             bar = paper_bar(sample.value) if rate and len(sample.value) >= PAPER_MINIMUM else None
+            live = None
+            if order is not None and outer.n + sample.dropped.total() < planned:
+                live = order.live(
+                    question, group.members, measure.of(sample), sample.audit, scale=measure.scale
+                )
             tail = high[i][k].outer if high and len(sample.value) else None
             yield Cell(
                 mode=question.mode,
@@ -174,6 +183,7 @@ def _panel(
                 at_least_6=tail and (tail.estimate, tail.low, tail.high),
                 paper_estimate=bar and bar.estimate,
                 paper_half_width=bar and bar.half_width,
+                live=live,
                 contrast=contrasts[k][i],
                 flags=tuple(flags),
                 judge=answers.judge,

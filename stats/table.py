@@ -10,6 +10,7 @@ import msgspec
 from stats.answers import Query, Stage, read_answers
 from stats.cell import Cell, Contrast
 from stats.groups import model_groups
+from stats.live import Order
 from stats.methods import METHODS
 from stats.panel import rows
 from stats.rules import DEFAULT_RULES, Rules
@@ -41,6 +42,7 @@ class StudyTable:
         used = {cell.method for cell in self.cells} | {
             cell.contrast.method for cell in self.cells if cell.contrast and cell.contrast.method
         }
+        used |= {cell.live.method for cell in self.cells if cell.live and cell.live.method}
         if any(cell.contrast and cell.contrast.q is not None for cell in self.cells):
             used.add("bh")
         methods = {name: METHODS[name] for name in sorted(used | {"paper"})}
@@ -61,6 +63,8 @@ def study_table(query: Query, study_id: str | None = None, rules: Rules = DEFAUL
     """
     answers = read_answers(query, study_id, rules)
     groups = model_groups(answers.conditions, rules.max_seeds)
-    cells = list(rows(answers, groups, rules))
+    complete = all(stage.judged >= stage.planned for stage in answers.waterfall)
+    order = None if complete else Order(query, answers, rules)
+    cells = list(rows(answers, groups, rules, order))
     validity = read_validity(query, answers.study_id, answers.waterfall)
     return StudyTable(answers.study_id, answers.simulated, rules, answers.waterfall, validity, cells)

@@ -16,7 +16,7 @@ from store import layout
 from store.errors import StoreError
 from store.ids import content_hash
 from store.parquet import parquet_rows, quoted, segment_rows
-from store.records import TABLES, Audit, Label, Record, Run
+from store.records import TABLES, Audit, Condition, Item, Label, Record, Run, Study
 from store.schema import columns
 
 if TYPE_CHECKING:
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 _VERSION = "study_id, judge, kind, dimension, rubric_hash, prompt_hash"
 _CURRENT = f"""
-    SELECT {_VERSION} FROM judgements GROUP BY {_VERSION}
+    SELECT {_VERSION} FROM judgements
+    ANTI JOIN (SELECT study_id, unnest(from_json(superseded, '["VARCHAR"]')) AS rubric_hash FROM studies)
+    USING (study_id, rubric_hash)
+    GROUP BY {_VERSION}
     QUALIFY row_number() OVER (
         PARTITION BY study_id, judge, kind, dimension
         ORDER BY count(DISTINCT audit_id) FILTER (status <> 'error') DESC, max(judgement_id) DESC
@@ -37,7 +40,7 @@ _DERIVED = {
     "judge_versions": (
         "What a judge was asked on a dimension of a study in one way - one rubric, one prompt - and how it answered. "
         "Of several ways the `current` one has answered for the most audits, and of equals is the newest; `scores` "
-        "shows no other.",
+        "shows no other. A text that the plan has replaced is never current.",
         f"""
         SELECT {_VERSION}, any_value(branches) AS branches, any_value(with_reasoning) AS with_reasoning,
                count(DISTINCT audit_id) AS audits, count(*) AS asked,
@@ -62,10 +65,16 @@ _DERIVED = {
         "reported judge.",
         f"""
         WITH answers AS (
-            -- In one version, audit, judge, dimension and repeat name the question.
-            SELECT * FROM judgements SEMI JOIN ({_CURRENT}) USING ({_VERSION})
+            -- In one version, audit, judge, dimension and repeat name the question. Without the texts, which would all
+            -- have to be held at once.
+            SELECT judgement_id, audit_id, judge, kind, dimension, repeat, status, score, verdict, rubric_hash,
+                   prompt_hash, branches, simulated
+            FROM judgements SEMI JOIN ({_CURRENT}) USING ({_VERSION})
             QUALIFY row_number() OVER (PARTITION BY audit_id, judge, dimension, repeat
                                        ORDER BY status = 'ok' DESC, judgement_id DESC) = 1
+        ), plans AS MATERIALIZED (
+            -- The resolved study is large, and a join would carry it along with every score.
+            SELECT study_id, resolved->>'$.judges[*].model' AS judges FROM studies
         ), chosen AS (
             -- Who judged later is reported if a run that has finished says so.
             SELECT study_id, config->>'$.reported_judge' AS judge FROM runs
@@ -77,8 +86,8 @@ _DERIVED = {
                c.condition_id, c.position AS condition_position, c.recipe, c.role, c.training_seed,
                a.mode, i.item_id, i.label AS item_label, i.preferences AS item_preferences,
                a.repeat AS audit_repeat, a.launch_index,
-               j.judge, CASE WHEN j.judge = coalesce(chosen.judge, s.resolved->>'$.judges[0].model') THEN 0
-                   ELSE coalesce(list_position(s.resolved->>'$.judges[*].model', j.judge), 1000) END
+               j.judge, CASE WHEN j.judge = coalesce(chosen.judge, s.judges[1]) THEN 0
+                   ELSE coalesce(list_position(s.judges, j.judge), 1000) END
                    AS judge_position,
                j.kind, j.dimension, j.repeat AS judge_repeat, j.status AS judgement_status,
                j.score, j.verdict, coherence.score AS coherence, j.rubric_hash, j.prompt_hash, j.branches
@@ -86,11 +95,12 @@ _DERIVED = {
         JOIN audits a USING (audit_id)
         JOIN conditions c ON c.study_id = a.study_id AND c.condition_id = a.condition_id
         JOIN items i ON i.study_id = a.study_id AND i.item_id = a.item_id
-        JOIN studies s ON s.study_id = a.study_id
+        JOIN plans s ON s.study_id = a.study_id
         LEFT JOIN chosen ON chosen.study_id = a.study_id
         LEFT JOIN answers coherence
           ON coherence.audit_id = j.audit_id AND coherence.judge = j.judge
          AND coherence.kind = 'coherence' AND coherence.repeat = j.repeat
+        WHERE NOT i.retired
         """,
     ),
     "transcripts": (
@@ -105,6 +115,15 @@ _DERIVED = {
         """,
     ),
 }
+
+_REVISED: dict[type[Record], str] = {
+    Audit: "audit_id",
+    Run: "run_id",
+    Study: "study_id",
+    Condition: "study_id, condition_id",
+    Item: "study_id, item_id",
+}
+"""Tables whose rows are revisions, with what a revision is of."""
 
 
 def derived_views() -> dict[str, str]:
@@ -212,9 +231,9 @@ def _names(record: type[Record]) -> str:
 
 
 def _latest(record: type[Record]) -> str:
-    if record not in (Audit, Run):
+    key = _REVISED.get(record)
+    if key is None:
         return _select(record)
-    key = "audit_id" if record is Audit else "run_id"
     return f"{_select(record)} QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY revision DESC) = 1"
 
 

@@ -15,6 +15,7 @@ import msgspec
 from store.errors import InputError
 from store.ids import content_hash
 from store.latest import latest_study
+from store.parquet import quoted
 
 if TYPE_CHECKING:
     from store.reader import Reader
@@ -55,18 +56,20 @@ class Question(msgspec.Struct, frozen=True):
         return self.rubric_hash if kind == "rubric" else self.statement_hash
 
 
-_FRAME = f"""
+def frame_query(study_id: str) -> str:
+    """SQL for the whole that a study's queue is drawn from: one row for each question, with its stratum's sign."""
+    return f"""
     SELECT audit_id, dimension, kind, any_value(mode) AS mode,
            count(DISTINCT verdict) > 1
            OR max(score) - min(score) >= {WIDE_GAP}
            OR (max(score) >= {MID_SCORE} AND min(score) < {MID_SCORE})
            OR count(*) FILTER (judgement_status <> 'ok') > 0 AS disputed
     FROM scores
-    WHERE study_id = ? AND kind IN ('rubric', 'statement') AND audit_status = 'ok'
+    WHERE study_id = {quoted(study_id)} AND kind IN ('rubric', 'statement') AND audit_status = 'ok'
       AND list_contains(from_json(item_preferences, '["VARCHAR"]'), dimension)
     GROUP BY audit_id, dimension, kind
     ORDER BY audit_id, dimension, kind
-"""
+    """
 
 
 def draw_queue(reader: Reader, annotator: str, size: int, seed: int) -> list[QueueItem]:
@@ -80,7 +83,7 @@ def draw_queue(reader: Reader, annotator: str, size: int, seed: int) -> list[Que
         InputError: nothing has been judged yet.
     """
     study_id = latest_study(reader.arrow)
-    frame = reader.rows(_FRAME, [study_id])
+    frame = reader.rows(frame_query(study_id))
     if not frame:
         raise InputError("Nothing has been judged yet: run a study first.")
     disputed = [row for row in frame if row["disputed"]]

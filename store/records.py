@@ -150,12 +150,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Study(Record, frozen=True, kw_only=True):
-    """A planned study, written once per resolved text."""
+    """A planned study; a plan that grows or is changed gets a new revision, and the last one is the current one."""
 
     table: ClassVar[str] = "studies"
 
     study_id: str
-    """Content hash of the resolved study."""
+    """Content hash of the study as it was first resolved; later revisions keep it."""
     name: str
     pack: str
     """Name and version of the preference pack."""
@@ -165,10 +165,16 @@ class Study(Record, frozen=True, kw_only=True):
     """The study as resolved: every text, model and number that decides what is run."""
     simulated: bool
     created_at: datetime
+    revision: int = 0
+    changes: list[str] = []
+    """What this revision changed in the plan, a sentence each."""
+    superseded: list[str] = []
+    """Hashes of statements and rubrics of earlier revisions whose text has changed: judgements by them are in no
+    score."""
 
 
 class Condition(Record, frozen=True, kw_only=True):
-    """One model in one set-up."""
+    """One model in one set-up; the last revision is the current one."""
 
     table: ClassVar[str] = "conditions"
 
@@ -187,10 +193,13 @@ class Condition(Record, frozen=True, kw_only=True):
     position: int
     """Order in the study file."""
     simulated: bool
+    revision: int = 0
+    weights: dict[str, Any] = {}
+    """What the study file says of the model's weights: path, owner, expires, archived, sha256."""
 
 
 class Item(Record, frozen=True, kw_only=True):
-    """A probe (single turn) or a seed instruction (audit)."""
+    """A probe (single turn) or a seed instruction (audit); the last revision is the current one."""
 
     table: ClassVar[str] = "items"
 
@@ -206,6 +215,9 @@ class Item(Record, frozen=True, kw_only=True):
     repeats: int
     """How often each condition is planned to answer the item."""
     position: int
+    revision: int = 0
+    retired: bool = False
+    """Whether the plan asks another text in its place by now: its answers stay, and are in no score."""
 
 
 class Run(Record, frozen=True, kw_only=True):

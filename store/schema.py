@@ -16,7 +16,7 @@ from store.ids import content_hash
 from store.records import TABLES, Record
 
 FORMAT = 4
-"""Version of the store's layout and columns; 3 added columns to `model_calls`, 4 to `audits` and `judgements`."""
+"""Version of the store's layout and columns; 3 and 4 added columns."""
 
 _SQL_TYPES = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN", datetime: "TIMESTAMP"}
 

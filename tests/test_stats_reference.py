@@ -8,11 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stats.agreement import cohen_kappa, encode, gwet_ac, krippendorff_alpha, raw_agreement, with_interval
 from stats.contrasts import benjamini_hochberg, benjamini_yekutieli, contrast, holm, mover
+from stats.correction import Frame, inverse_probability, rectify, tuned
+from stats.effects import effect
 from stats.intervals import Scope, estimate, summarise, wilson, wilson_bounds
+from stats.judge_error import Confusion, accuracy, rogan_gladen
+from stats.pairs import agree
+from stats.power import detectable_effect, power_paired_t
+from stats.seeds import seed_test
+from stats.sequences import beta_mixture, hedged_betting
 from stats.variance import cells, components, icc
 
 FOLDER = Path(__file__).parents[2] / "shared" / "data" / "stats_ref"
@@ -54,9 +62,9 @@ def test_engine_agrees_with_its_transcription_in_r(name: str) -> None:
     expected = EXPECTED["engine"][name]
     which, scope = name.split("_", 1)[1].rsplit("_", 1)
     if name.startswith("bin"):
-        result = estimate(*binary(which), scope=SCOPES[scope])
+        result = estimate(*binary(which), scope=SCOPES[scope], freedom="satterthwaite")
     else:
-        result = estimate(*crossed(which), scope=SCOPES[scope], scale=(1, 10))
+        result = estimate(*crossed(which), scope=SCOPES[scope], scale=(1, 10), freedom="satterthwaite")
     found = [result.estimate, result.low, result.high, result.n_eff, result.nu]
     assert found == pytest.approx(
         [expected[key] for key in ("mean", "ci_lo", "ci_hi", "n_eff", "nu")], rel=1e-6, abs=1e-9
@@ -232,3 +240,142 @@ def test_without_a_common_item_nothing_is_defined() -> None:
     data, q, _ = ratings("nooverlap")
     for found in (raw_agreement(data), cohen_kappa(data, q), gwet_ac(data, q), krippendorff_alpha(data, q)):
         assert (found.value, found.n, found.reason) == (None, 0, "no item has two ratings")
+
+
+def ppi_frame(human: str) -> Frame:
+    rows = table("09_ppi_binary.csv")
+    labelled = np.array([row[human] == "1" for row in rows])
+    return Frame(
+        np.array([float(row["judge"]) for row in rows]),
+        np.where(labelled, [float(row["truth_for_checking_only"]) for row in rows], np.nan),
+        np.array([int(row["stratum"] == "disagree") for row in rows]),
+        np.array([int(row["prompt"][1:]) for row in rows]),
+    )
+
+
+def test_stratified_ppi_and_weighted_errors_agree_with_r_survey() -> None:
+    expected, frame = EXPECTED["ppi"]["strat"], ppi_frame("lab_strat")
+    found = rectify(frame, smooth=False)
+    assert [found.judge, found.estimate, found.variance**0.5] == pytest.approx(
+        [expected["judge_mean"], expected["theta"], expected["se_design"]], rel=1e-6
+    )
+    errors = accuracy(frame)
+    assert [errors["sensitivity"].value, errors["sensitivity"].error] == pytest.approx(
+        [expected["sens_w"], expected["sens_w_se"]], rel=1e-6
+    )
+    assert [errors["specificity"].value, errors["specificity"].error] == pytest.approx(
+        [expected["spec_w"], expected["spec_w_se"]], rel=1e-6
+    )
+
+
+def test_inverse_probability_weighting_agrees_with_r_survey() -> None:
+    expected, frame = EXPECTED["ppi"]["poisson"], ppi_frame("lab_poisson")
+    probability = np.array([float(row["pi_poisson"]) for row in table("09_ppi_binary.csv")])
+    for ratio, name in ((False, "ht"), (True, "hajek")):
+        found = inverse_probability(frame.judge, frame.human, probability, ratio=ratio)
+        assert [found.rectifier, found.error, found.estimate] == pytest.approx(
+            [expected[f"{name}_rectifier"], expected[f"{name}_se_design"], expected[f"theta_{name}"]],
+            rel=1e-6,
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "power"), [("ppi_lam1", 1.0), ("ppi_plusplus", None), ("classical_lam0", 0.0)]
+)
+def test_ppi_agrees_with_ppi_python(name: str, power: float | None) -> None:
+    frame = ppi_frame("lab_srs")
+    known = frame.labelled
+    scores = table("09_ppi_scores.csv")
+    marked = np.array([row["labelled"] == "1" for row in scores])
+    judge, human = (np.array([float(row[who]) for row in scores]) for who in ("judge", "human"))
+    for expected, found in (
+        (EXPECTED["ppi_srs"], tuned(frame.judge[known], frame.human[known], frame.judge[~known], power)),
+        (EXPECTED["ppi_scores"], tuned(judge[marked], human[marked], judge[~marked], power)),
+    ):
+        if name in expected:
+            assert [found.estimate, *found.interval()] == pytest.approx(
+                [expected[name]["est"], *expected[name]["ci"]], rel=1e-6
+            )
+
+
+@pytest.mark.parametrize("row", EXPECTED.get("rogan_gladen", []), ids=lambda r: str(r["apparent"]))
+def test_rogan_gladen_agrees_with_the_delta_method(row: dict[str, float]) -> None:
+    found = rogan_gladen(row["apparent"], int(row["N"]), row["se"], row["n_pos"], row["sp"], row["n_neg"])
+    assert [found.estimate, found.error] == pytest.approx([row["est"], row["std_err"]], rel=1e-6)
+
+
+@pytest.mark.parametrize("which", EXPECTED.get("confusion", {}))
+def test_confusion_agrees_with_statsmodels(which: str) -> None:
+    (row,) = case("08_confusion.csv", which)
+    expected = EXPECTED["confusion"][which]
+    found = Confusion(*(float(row[name]) for name in ("tp", "fp", "fn", "tn")))
+    for name, rate in found.rates().items():
+        known = expected[{"sensitivity": "sens", "specificity": "spec"}.get(name, name)]
+        if known is None:
+            assert (rate.estimate, rate.reason) == (None, "no such item")
+        else:
+            assert [rate.estimate, rate.low, rate.high] == pytest.approx(known, rel=1e-6, abs=1e-12)
+    assert found.bias_p() == pytest.approx(expected["mcnemar_exact_p"], rel=1e-6)
+    assert found.prevalence == pytest.approx(expected["human_rate"])
+
+
+def test_power_agrees_with_statsmodels() -> None:
+    # The other program's root finder stops earlier: the powers below agree closely, the effects as far as it goes.
+    for row in EXPECTED["planner"]["paired_t"]:
+        assert detectable_effect(row["n"], row["power"], row["alpha"]) == pytest.approx(
+            row["mde_dz"], rel=5e-6
+        )
+    for row in EXPECTED["planner"]["power_at"]:
+        assert power_paired_t(row["n"], row["dz"], row["alpha"]) == pytest.approx(row["power"], rel=1e-6)
+
+
+@pytest.mark.parametrize("which", ["nominal", "const", "perfect", "paradox", "ordinal"])
+def test_pairs_agree_with_scikit_learn_too(which: str) -> None:
+    data, q, names = ratings(which)
+    for pair, expected in EXPECTED["agreement"][which]["pairwise"].items():
+        one, other = (data[:, names.index(name)] for name in pair.split("|"))
+        found = agree(one, other, q, "ordinal" if which == "ordinal" else "nominal", draws=10)
+        kappa = expected["kappa_linear" if which == "ordinal" else "kappa"]
+        assert (found.n, same(found.raw.value, expected["raw"])) == (expected["n"], True)
+        assert same(found.kappa.value, kappa)
+
+
+@pytest.mark.parametrize("which", EXPECTED.get("cs", {}))
+def test_sequences_agree_with_quadrature_and_confseq(which: str) -> None:
+    x = [float(row["x"]) for row in case("10_sequences.csv", which)]
+    found = {"beta_mixture": beta_mixture(x), "hedged": hedged_betting(x, grid=1000)}
+    for name, sequence in found.items():
+        tolerance = 1e-6 if name == "beta_mixture" else 0.0021
+        for t, bounds in EXPECTED["cs"][which][name].items():
+            at = int(t) - 1
+            assert [sequence.low[at], sequence.high[at]] == pytest.approx(bounds, abs=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("which", "exact"), [("two_seed_bin", 0.01530612244898), ("three_seed_score", 0.0044444444444444444)]
+)
+def test_permutation_across_seeds_agrees_with_enumeration(which: str, exact: float) -> None:
+    rows = case("04_seed_test.csv", which)
+    y, prompt, seed = ([row[name] for row in rows] for name in ("y", "prompt", "seed"))
+    assert seed_test([float(v) for v in y], prompt, seed, permutations=20_000).p == pytest.approx(
+        exact, abs=0.003
+    )
+
+
+def test_f_of_seeds_over_seed_by_prompt_agrees_with_the_analysis_of_variance() -> None:
+    y, prompt, seed = crossed("bal")
+    found, expected = seed_test(y, prompt, seed, permutations=99), EXPECTED["crossed"]["bal"]
+    assert [found.f, found.p_f] == pytest.approx([expected["F_seed_vs_cell"], expected["p_seed_vs_cell"]])
+
+
+@pytest.mark.parametrize("which", EXPECTED.get("paired", {}))
+def test_effects_of_paired_differences(which: str) -> None:
+    rows = case("05_paired.csv", which)
+    arms = [[float(row[arm]) for row in rows] for arm in ("treated", "baseline")]
+    gaps = [one - other for one, other in zip(*arms, strict=True)]
+    found, expected = effect(*arms, gaps), EXPECTED["paired"][which]
+    assert found.sign_flip_p == pytest.approx(expected["p_signflip_exact"])
+    if "dz" in expected:
+        assert found.dz == pytest.approx(expected["dz"] * (1 - 3 / (4 * expected["n"] - 5)))
+    else:
+        assert found.dz is None

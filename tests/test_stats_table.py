@@ -24,9 +24,9 @@ COLUMNS = {
     "conditions": "study_id VARCHAR, condition_id VARCHAR, role VARCHAR, recipe VARCHAR, training_seed BIGINT,"
     " position BIGINT",
     "items": "study_id VARCHAR, item_id VARCHAR, mode VARCHAR, preferences VARCHAR, label VARCHAR,"
-    " repeats BIGINT, position BIGINT",
+    " repeats BIGINT, position BIGINT, retired BOOLEAN",
     "audits": "audit_id VARCHAR, study_id VARCHAR, slot_id VARCHAR, condition_id VARCHAR, item_id VARCHAR,"
-    " mode VARCHAR, status VARCHAR, intervened BOOLEAN, flags JSON, gate VARCHAR",
+    " mode VARCHAR, status VARCHAR, intervened BOOLEAN, flags JSON, gate VARCHAR, launch_index BIGINT",
     "events": "audit_id VARCHAR, study_id VARCHAR, kind VARCHAR, payload JSON",
     "judgements": "audit_id VARCHAR, judge VARCHAR, judge_position BIGINT, kind VARCHAR, dimension VARCHAR,"
     " judge_repeat BIGINT, judgement_status VARCHAR, score DOUBLE, verdict VARCHAR, coherence DOUBLE",
@@ -36,7 +36,7 @@ SCORES = """
     CREATE VIEW scores AS
     SELECT a.study_id, 'r1' AS run_id, audit_id, a.status AS audit_status, intervened, TRUE AS simulated,
            condition_id, c.position AS condition_position, recipe, role, training_seed, a.mode, item_id,
-           i.label AS item_label, i.preferences AS item_preferences, 0 AS audit_repeat, 0 AS launch_index,
+           i.label AS item_label, i.preferences AS item_preferences, 0 AS audit_repeat, launch_index,
            j.* EXCLUDE (audit_id)
     FROM judgements j JOIN audits a USING (audit_id) JOIN conditions c USING (study_id, condition_id)
     JOIN items i USING (study_id, item_id)
@@ -72,7 +72,9 @@ class Rows:
         study_id: str = "s1",
     ) -> None:
         position = len(self.rows["items"])
-        self.rows["items"].append((study_id, name, mode, json.dumps(preferences), name, repeats, position))
+        self.rows["items"].append(
+            (study_id, name, mode, json.dumps(preferences), name, repeats, position, False)
+        )
 
     def audit(
         self,
@@ -85,12 +87,16 @@ class Rows:
         flags: tuple[str, ...] = (),
         gate: str = "g1",
         study_id: str = "s1",
+        slot: str | None = None,
+        launch: int | None = None,
     ) -> str:
-        audit_id = f"a{len(self.rows['audits'])}"
+        number = len(self.rows["audits"])
+        audit_id = f"a{number}"
         found = json.dumps([{"flag": flag} for flag in flags])
-        slot_id = f"slot-{audit_id}"
+        place = number if launch is None else launch
+        slot_id = slot or f"slot-{audit_id}"
         self.rows["audits"].append(
-            (audit_id, study_id, slot_id, condition, item, mode, status, intervened, found, gate)
+            (audit_id, study_id, slot_id, condition, item, mode, status, intervened, found, gate, place)
         )
         return audit_id
 
@@ -492,3 +498,33 @@ def test_a_whole_study_is_computed_in_seconds() -> None:
     assert time.process_time() - started < 10
     assert len(table.cells) == 3 * 10 * 7
     assert all(c.low is not None and c.low < c.high for c in table.cells)
+
+
+def test_a_running_plan_shows_the_interval_that_may_be_looked_at() -> None:
+    rows = Rows()
+    rows.study()
+    rows.condition("vanilla", "baseline")
+    for k in range(5):
+        rows.item(f"i{k}", ["memory"], repeats=12)
+    order = np.random.default_rng(3).permutation(60)
+    for place, slot in enumerate(order[:40].tolist()):
+        awaited = place == 30
+        audit = rows.audit("vanilla", f"i{slot % 5}", status="running" if awaited else "ok")
+        if not awaited:
+            rows.verdict(audit, "memory", "true" if slot % 3 == 0 else "false")
+    live = cell(study_table(rows.query()), "memory", "vanilla").live
+    assert (live.n, live.out_of_turn, live.method) == (30, 9, "beta-mixture")
+    assert live.low < live.estimate < live.high
+
+
+def test_a_plan_that_ran_prompt_by_prompt_has_no_live_interval() -> None:
+    rows = Rows()
+    rows.study()
+    rows.condition("vanilla", "baseline")
+    for k in range(5):
+        rows.item(f"i{k}", ["memory"], repeats=12)
+    for place in range(40):
+        rows.verdict(rows.audit("vanilla", f"i{place // 12}"), "memory", "true")
+    live = cell(study_table(rows.query()), "memory", "vanilla").live
+    assert (live.low, live.high) == (None, None)
+    assert "goes by prompt" in live.reason

@@ -132,10 +132,11 @@ def test_what_decides_the_answers_decides_the_id(tmp_path: Path) -> None:
     base = load(tmp_path, DEMO)
     same = [
         DEMO.replace("concurrency = 64", "concurrency = 3"),
-        DEMO.replace('name = "demo"', 'name = "other"'),
+        DEMO.replace('role = "baseline"', 'role = "baseline"\nweights = { owner = "nobody" }'),
         DEMO + '\n[prices."sim/*"]\ninput = 2\noutput = 2\n',
     ]
     other = [
+        DEMO.replace('name = "demo"', 'name = "other"'),
         DEMO.replace("samples = 4", "samples = 5"),
         DEMO.replace("seed = 1\nconc", "seed = 2\nconc"),
         DEMO.replace("sim/vanilla", "sim/toaster"),
@@ -143,7 +144,7 @@ def test_what_decides_the_answers_decides_the_id(tmp_path: Path) -> None:
     ]
     assert {load(tmp_path, text).study_id for text in same} == {base.study_id}  # type: ignore[attr-defined]
     ids = [load(tmp_path, text).study_id for text in other]  # type: ignore[attr-defined]
-    assert len({base.study_id, *ids}) == 5  # type: ignore[attr-defined]
+    assert len({base.study_id, *ids}) == 6  # type: ignore[attr-defined]
 
 
 def test_lines_are_found_in_tables_arrays_and_quoted_keys() -> None:

@@ -54,10 +54,6 @@ class Services:
         """
         return await asyncio.to_thread(lambda: function(self._open(lane)))
 
-    async def listed(self, function: Callable[[Listing], T]) -> T:
-        """The result of `function` on the listing of the store, in a thread."""
-        return await self.ask(lambda reader: function(self._list(reader)))
-
     def _open(self, lane: str) -> Reader:
         with self._guard:
             if lane not in self._readers:
@@ -66,7 +62,8 @@ class Services:
                 self._readers[lane] = Reader(self.store)
             return self._readers[lane]
 
-    def _list(self, reader: Reader) -> Listing:
+    def listing(self, reader: Reader) -> Listing:
+        """The listing of the store, as the reader holds it; blocking."""
         with self._guard:
             if self._listing is None:
                 from store.listing import Listing
@@ -92,13 +89,15 @@ class AppScreen(Screen[None]):
     def __init__(self, services: Services) -> None:
         super().__init__()
         self.services = services
+        self._top = TopBar(self.MODE)
+        self._keys = KeyBar(*self.SCOPES)
         self._simulated = False
 
     def compose(self) -> ComposeResult:
         """Stack the bars and the body."""
-        yield TopBar(self.MODE)
+        yield self._top
         yield from self.body()
-        yield KeyBar(*self.SCOPES)
+        yield self._keys
 
     def body(self) -> Iterable[Widget]:
         """The widgets between the bars."""
@@ -109,12 +108,27 @@ class AppScreen(Screen[None]):
         live = self.services.live
         study = live.hello.study if live.hello else self.services.store.root.name
         state = "" if live.hello is None else "run over" if live.ended else "run live"
-        self.query_one(TopBar).show(study, state, simulated=live.simulated or self._simulated)
+        self._top.show(study, state, simulated=live.simulated or self._simulated)
 
     def say_simulated(self, simulated: bool) -> None:
         """Mark the screen, if what it shows from the store is simulated."""
         self._simulated = simulated
         self.flush()
+
+    async def ask(self, function: Callable[[Reader], T], lane: str = "") -> T:
+        """The result of `function` on the reader, as `Services.ask` gives it.
+
+        A screen that was closed meanwhile is not told: its widgets are gone, though its jobs may not be cancelled yet.
+        """
+        try:
+            return await self.services.ask(function, lane)
+        finally:
+            if not self.is_running:
+                raise asyncio.CancelledError
+
+    async def listed(self, function: Callable[[Listing], T]) -> T:
+        """The result of `function` on the listing of the store, as `ask` gives that of one on the reader."""
+        return await self.ask(lambda reader: function(self.services.listing(reader)))
 
     def work(self, group: str, job: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
         """Run `job(*args)` beside the screen; a newer job of the group replaces an older one."""

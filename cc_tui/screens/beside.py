@@ -81,7 +81,7 @@ class BesideScreen(SideBySide):
 
             return Reading(load_transcript(reader, row["audit_id"]))
 
-        right = await self.services.ask(read)
+        right = await self.ask(read)
         place = f" · {self._index + 1} of {len(self._others)}" if len(self._others) > 1 else ""
         self._columns.show(
             Side(title_of(self._left.transcript.audit), self._left.by_message()),

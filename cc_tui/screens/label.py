@@ -91,14 +91,14 @@ class LabelScreen(AppScreen):
     async def _begin(self, annotator: str) -> None:
         try:
             if self._log is None:
-                self._log = await asyncio.to_thread(LabelLog, self.services.store, annotator)
+                self._log = await self.ask(lambda _: LabelLog(self.services.store, annotator))
                 self._draws = max(len({label.queue for label in self._log.history}) - 1, 0)
             log, seed = self._log, self._draws
 
             def read(reader: Reader) -> tuple[list[QueueItem], dict[str, Question]]:
                 return draw_queue(reader, annotator, QUEUE_SIZE, seed), questions(reader)
 
-            items, self._questions = await self.services.ask(read)
+            items, self._questions = await self.ask(read)
         except CcTuiError as error:
             if self._log is None and self._named_here:
                 # The name cannot be used, or not now: Enter asks for another.
@@ -140,7 +140,7 @@ class LabelScreen(AppScreen):
         self._transcripts = {id: kept for id, kept in self._transcripts.items() if id in wanted}
         for audit_id in wanted:
             if audit_id not in self._transcripts:
-                self._transcripts[audit_id] = await self.services.ask(
+                self._transcripts[audit_id] = await self.ask(
                     lambda reader, audit_id=audit_id: load_transcript(reader, audit_id, blind=True)
                 )
                 if session.item is not None and session.item.audit_id == audit_id:
@@ -222,9 +222,7 @@ class LabelScreen(AppScreen):
         self._show()
 
     async def _return_to(self, session: Session, undone: Label) -> None:
-        transcript = await self.services.ask(
-            lambda reader: load_transcript(reader, undone.audit_id, blind=True)
-        )
+        transcript = await self.ask(lambda reader: load_transcript(reader, undone.audit_id, blind=True))
         self._transcripts[undone.audit_id] = transcript
         session.take_back(undone, transcript.audit["mode"])
         self._in_view = None

@@ -13,13 +13,13 @@ from auditors.feed import Card, CardState, Focus, SetPaused, Stop
 from cc_tui.keymap import bindings
 from cc_tui.screens.branches import BranchTree, CompareScreen, Picked
 from cc_tui.screens.dialogs import Choice
+from cc_tui.screens.run_control import RunControl
 from cc_tui.screens.steering import SteeringScreen
 from cc_tui.state.format import count, money
 from cc_tui.state.status import MODES, mark_of_card
 from cc_tui.state.tree import tree_thread
 from cc_tui.state.wheel import offers, words
-from cc_tui.widgets.bars import KeyBar, RunBar
-from cc_tui.widgets.conversation import Conversation
+from cc_tui.widgets.bars import RunBar
 from cc_tui.widgets.focus_bar import FocusBar
 from cc_tui.widgets.line_table import Column, LineTable
 from store.text import one_line
@@ -41,10 +41,10 @@ def item_name(card: Card) -> str:
 _COLUMNS: tuple[Column[Card], ...] = (
     Column("state", 11, lambda card: str(mark_of_card(card)), lambda card: mark_of_card(card).tone),
     Column("condition", 13, lambda card: card.condition),
-    Column("mode", 6, lambda card: MODES[card.mode], lambda _: "soft"),
-    Column("item", 13, item_name),
+    Column("item", 22, item_name),
     Column("turn", 4, lambda card: str(card.turns), right=True),
-    Column("tok", 5, lambda card: count(card.tokens), right=True),
+    Column("mode", 6, lambda card: MODES[card.mode], lambda _: "soft", spare=True),
+    Column("tok", 5, lambda card: count(card.tokens), right=True, spare=True),
     Column("cost", 7, lambda card: money(card.cost, at_least=card.unpriced), right=True),
     Column("last words", 0, lambda card: card.last, lambda _: "soft", tail=True),
 )
@@ -61,6 +61,9 @@ class LiveScreen(SteeringScreen):
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
+        self._run = RunBar(services.live)
+        self._table = LineTable(_COLUMNS, lambda card: card.audit_id)
+        self._bar = FocusBar()
         self._drawn = (-1, -1, -1)
         self._shown: tuple[str | None, int | None] = (None, None)
         self._touring = True
@@ -68,19 +71,19 @@ class LiveScreen(SteeringScreen):
 
     def body(self) -> Iterable[Widget]:
         """The run above, the audits and the conversation below each other or side by side."""
-        yield RunBar(self.services.live)
+        yield self._run
         with Container(id="live-panes"):
             with Vertical(id="audits"):
-                yield LineTable(_COLUMNS, lambda card: card.audit_id)
+                yield self._table
                 yield Input(placeholder="words of condition, mode, item or status", id="filter")
             with Vertical(id="focus"):
-                yield FocusBar()
-                yield Conversation(marked=False, follow=True, id="focus-talk")
+                yield self._bar
+                yield self._talk
 
     def on_mount(self) -> None:
         """Begin with the keys on the table."""
         self.query_one("#filter", Input).display = False
-        self.query_one(LineTable).focus()
+        self._table.focus()
         self.flush()
 
     def flush(self) -> None:
@@ -89,19 +92,18 @@ class LiveScreen(SteeringScreen):
         run, cards, talk = self._drawn
         if live.run_version != run:
             super().flush()
-            self.query_one(RunBar).refresh()
+        self._run.tell()
         if live.cards_version != cards or live.run_version != run:
-            self.query_one(LineTable).show(live.rows(), self._empty())
+            self._table.show(live.rows(), self._empty(), keep=not self._touring)
             self._tour()
         if live.talk_version != talk:
-            conversation = self.query_one(Conversation)
             shown = (live.focus, live.branch)
             if shown == self._shown:
-                conversation.grow(live.blocks())
+                self._talk.grow(live.blocks())
             else:
                 self._shown = shown
-                conversation.marks = False
-                conversation.load(live.blocks(), "Waiting for the conversation …")
+                self._talk.marks = False
+                self._talk.load(live.blocks(), "Waiting for the conversation …")
         self.draw_title()
         self._drawn = (live.run_version, live.cards_version, live.talk_version)
 
@@ -115,7 +117,7 @@ class LiveScreen(SteeringScreen):
         self._over_since = self._over_since or monotonic()
         if (card is None or monotonic() - self._over_since > _LINGER_S) and (key := live.worth_watching()):
             self._over_since = None
-            self.query_one(LineTable).select(key)
+            self._table.select(key)
 
     def _empty(self) -> str:
         live = self.services.live
@@ -141,8 +143,8 @@ class LiveScreen(SteeringScreen):
             if card.state is not CardState.DONE and not self._talk.at_tail:
                 title.append("scrolled back: Enter follows")
         error = live.steering.error if live.steering else ""
-        self.query_one(FocusBar).show(" · ".join(title), words(live), error)
-        self.query_one(KeyBar).offer(offers(live, marked=self._talk.marks))
+        self._bar.show(" · ".join(title), words(live), error)
+        self._keys.offer(offers(live, marked=self._talk.marks))
 
     def stay(self) -> None:
         """Choose the audit in view."""
@@ -164,7 +166,7 @@ class LiveScreen(SteeringScreen):
         self.flush()
 
     async def _read(self, audit_id: str) -> None:
-        transcript = await self.services.ask(lambda reader: load_transcript(reader, audit_id))
+        transcript = await self.ask(lambda reader: load_transcript(reader, audit_id))
         self.services.live.show_recorded(audit_id, transcript.messages)
         self.flush()
 
@@ -178,12 +180,12 @@ class LiveScreen(SteeringScreen):
 
     def action_page(self, pages: int) -> None:
         """Page through the conversation."""
-        self.query_one(Conversation).page(pages)
+        self._talk.page(pages)
         self.draw_title()
 
     def action_unfold(self) -> None:
         """Open or close everything that is folded."""
-        self.query_one(Conversation).unfold_all()
+        self._talk.unfold_all()
 
     def action_filter(self) -> None:
         """Open the filter's field."""
@@ -205,7 +207,7 @@ class LiveScreen(SteeringScreen):
         field = self.query_one("#filter", Input)
         field.value = ""
         field.display = False
-        self.query_one(LineTable).focus()
+        self._table.focus()
 
     @on(Input.Changed, "#filter")
     def apply_filter(self, event: Input.Changed) -> None:
@@ -216,14 +218,14 @@ class LiveScreen(SteeringScreen):
     @on(Input.Submitted, "#filter")
     def leave_filter(self) -> None:
         """Give the keys back to the table; the filter stays."""
-        self.query_one(LineTable).focus()
+        self._table.focus()
 
     def action_zoom(self) -> None:
         """Give the conversation the whole screen, or part of it."""
         audits = self.query_one("#audits")
         audits.display = not audits.display
         if audits.display:
-            self.query_one(LineTable).focus()
+            self._table.focus()
 
     def action_tree(self) -> None:
         """Show the branches as a tree."""
@@ -264,6 +266,10 @@ class LiveScreen(SteeringScreen):
         live = self.services.live
         if live.running and live.totals is not None:
             self.services.send(SetPaused(not live.totals.paused))
+
+    def action_run_control(self) -> None:
+        """Show the run as a whole, with the keys that steer it."""
+        self.app.push_screen(RunControl(self.services))
 
     def action_stop(self) -> None:
         """Ask, then stop the run."""

@@ -102,7 +102,7 @@ class ReaderScreen(AppScreen):
         self.work("transcript", self._read, self._audit_ids[self._index])
 
     async def _read(self, audit_id: str) -> None:
-        self._reading = await self.services.ask(lambda reader: Reading(load_transcript(reader, audit_id)))
+        self._reading = await self.ask(lambda reader: Reading(load_transcript(reader, audit_id)))
         transcript = self._reading.transcript
         self._blind = self.services.annotator is not None
         self.say_simulated(transcript.audit["simulated"])
@@ -111,7 +111,7 @@ class ReaderScreen(AppScreen):
         if self._at is not None:
             place, self._at = self._at, None
             await self._go_to(place)
-        self._details = await self.services.ask(lambda reader: load_details(reader, audit_id))
+        self._details = await self.ask(lambda reader: load_details(reader, audit_id))
         # What an annotator has labelled already needs no hiding.
         self._blind &= all(label.annotator != self.services.annotator for label in self._details.labels)
         self._fill_side(transcript)
@@ -136,11 +136,9 @@ class ReaderScreen(AppScreen):
             blocks = reading.branch(view)
         elif view is View.AUDITOR:
             audit_id = reading.transcript.audit["audit_id"]
-            blocks = await self.services.ask(
-                lambda reader: auditor_blocks(_auditor_messages(reader, audit_id))
-            )
+            blocks = await self.ask(lambda reader: auditor_blocks(_auditor_messages(reader, audit_id)))
         elif view is View.CHANGES:
-            blocks = await self.services.ask(lambda _: reading.changes())
+            blocks = await self.ask(lambda _: reading.changes())
         else:
             blocks = {View.ALL: reading.blocks, View.TARGET: reading.surviving(), View.RAW: reading.raw()}[
                 view
@@ -297,7 +295,7 @@ class ReaderScreen(AppScreen):
 
     async def _choose_beside(self, reading: Reading) -> None:
         audit = reading.transcript.audit
-        others = await self.services.listed(lambda listing: siblings(listing, audit))
+        others = await self.listed(lambda listing: siblings(listing, audit))
         if not others:
             self.notify("There is no other transcript of this item.", markup=False)
             return

@@ -108,12 +108,12 @@ class SearchScreen(AppScreen):
         self.work("search", self._find, self._words, self._exact)
 
     async def _find(self, words: str, exact: bool) -> None:
-        hits = await self.services.ask(lambda reader: search(reader, words, exact=exact), lane=_LANE)
+        hits = await self.ask(lambda reader: search(reader, words, exact=exact), lane=_LANE)
         asking: asyncio.Task[list[Hit] | None] | None = None
         try:
             # Shielded, because a generator cannot be closed while a thread is in it.
             while (found := await asyncio.shield(asking := _next(hits))) is not None:
-                about = await self.services.listed(
+                about = await self.listed(
                     lambda listing, found=found: _audits(listing, {h.audit_id for h in found})
                 )
                 unknown = ("", "", "")

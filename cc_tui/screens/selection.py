@@ -56,8 +56,8 @@ def export_selected(screen: AppScreen, audit_ids: Sequence[str]) -> None:
 
 async def _export(screen: AppScreen, form: str, target: Path, audit_ids: Sequence[str]) -> None:
     where = Behind.audits("", audit_ids).where
-    study_id = await screen.services.listed(lambda listing: _study_of(listing, where))
-    written = await screen.services.ask(lambda reader: export(reader, form, target, study_id, where))
+    study_id = await screen.listed(lambda listing: _study_of(listing, where))
+    written = await screen.ask(lambda reader: export(reader, form, target, study_id, where))
     noun = FORMATS[form].noun
     screen.notify(
         printable(f"{written:,} {noun}{'' if written == 1 else 's'} in {target}"), markup=False, timeout=8
@@ -79,8 +79,8 @@ def offer_judging(screen: AppScreen, audit_ids: Sequence[str]) -> None:
 async def _offer(screen: AppScreen, audit_ids: Sequence[str]) -> None:
     store = screen.services.store
     where = Behind.audits("", audit_ids).where
-    study_id = await screen.services.listed(lambda listing: _study_of(listing, where))
-    path = await screen.services.ask(lambda _: keep_selection(store, audit_ids))
+    study_id = await screen.listed(lambda listing: _study_of(listing, where))
+    path = await screen.ask(lambda _: keep_selection(store, audit_ids))
     command = shlex.join(
         [
             *("cc-tui", "judge", "--study", study_id, "--judge", "SPEC", "--dry-run"),

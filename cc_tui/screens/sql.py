@@ -81,10 +81,10 @@ class SqlScreen(AppScreen):
 
     async def _prepare(self) -> None:
         store, person = self.services.store, self.services.annotator
-        desk = await self.services.ask(lambda _: read_desk(store, person))
+        desk = await self.ask(lambda _: read_desk(store, person))
         if not self._editor.text:
             self._write(desk.queries[-1] if desk.queries else _FIRST)
-        rows = await self.services.ask(lambda reader: reader.rows(_COLUMNS))
+        rows = await self.ask(lambda reader: reader.rows(_COLUMNS))
         self._editor.columns = {row["table_name"]: row["columns"] for row in rows}
 
     @property
@@ -121,7 +121,7 @@ class SqlScreen(AppScreen):
         began = time.monotonic()
         self._running = True
         try:
-            self._result, self._cut = await self.services.ask(lambda reader: _ask(reader, query), lane=_LANE)
+            self._result, self._cut = await self.ask(lambda reader: _ask(reader, query), lane=_LANE)
         except CcTuiError as error:
             self._say(str(error), wrong=True)
             if "\n" in str(error):
@@ -132,7 +132,7 @@ class SqlScreen(AppScreen):
         self._took = time.monotonic() - began
         self._draw()
         store, person = self.services.store, self.services.annotator
-        await self.services.ask(lambda _: change_desk(store, person, lambda desk: desk.with_query(query)))
+        await self.ask(lambda _: change_desk(store, person, lambda desk: desk.with_query(query)))
 
     def _draw(self) -> None:
         result = self._result
@@ -189,9 +189,9 @@ class SqlScreen(AppScreen):
 
     async def _choose(self) -> None:
         store, person = self.services.store, self.services.annotator
-        desk = await self.services.ask(lambda _: read_desk(store, person))
+        desk = await self.ask(lambda _: read_desk(store, person))
         past = [(f"{index}", query) for index, query in reversed(list(enumerate(desk.queries)))]
-        named = await self.services.ask(lambda _: named_queries())
+        named = await self.ask(lambda _: named_queries())
         options = [Option(key, one_line(query, 100), group="run before") for key, query in past]
         options += [
             Option(query.name, f"{query.name}: {query.title}", group="named") for query in named.values()
@@ -219,7 +219,7 @@ class SqlScreen(AppScreen):
     async def _write_result(self, target: Path) -> None:
         result = self._result
         assert result is not None, "there was a result to export"
-        await self.services.ask(lambda _: write_result(result, target))
+        await self.ask(lambda _: write_result(result, target))
         cut = ", the beginning of more" if self._cut else ""
         self.notify(printable(f"{result.num_rows:,} rows{cut} in {target}"), markup=False, timeout=8)
 
@@ -235,7 +235,7 @@ class SqlScreen(AppScreen):
             self.work("behind", self._list, row)
 
     async def _list(self, row: dict[str, Any]) -> None:
-        behind = await self.services.listed(lambda listing: _behind(listing, row))
+        behind = await self.listed(lambda listing: _behind(listing, row))
         if behind is None:
             self.notify("No column of this row is one of the listing of transcripts.", markup=False)
         else:

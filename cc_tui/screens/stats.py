@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual import on
+from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
@@ -14,9 +16,11 @@ from cc_tui.screens.listing import Behind
 from cc_tui.screens.numbers import judge_numbers, waterfall_numbers
 from cc_tui.screens.picking import Option, Pick
 from cc_tui.state.estimates import grid, in_words, modes_of
+from cc_tui.state.judges import judges_in_words
 from cc_tui.state.status import MODES
 from cc_tui.widgets.estimate_table import EstimateTable
 from stats.judges import judge_quality
+from stats.rules import DEFAULT_RULES, Rules
 from store.errors import CcTuiError
 from store.records import Mode
 from store.text import one_line
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 
     from cc_tui.screens.base import Services
     from cc_tui.screens.picking import Picked
+    from stats.judge_report import JudgeReport
     from stats.table import StudyTable
     from store.reader import Reader
 
@@ -35,8 +40,16 @@ _EVERY = 2.0
 
 
 class StatsScreen(AppScreen):
-    """Computed in a thread; while a run is live, again every two seconds."""
+    """Computed in a thread; while a run is live, again every two seconds.
 
+    What labels say of the judges is computed when it is asked for: it takes longer, and changes less.
+    """
+
+    DEFAULT_CSS = """
+    #stats-judges { height: 2fr; display: none; }
+    StatsScreen.-judges #stats-judges { display: block; }
+    StatsScreen.-judges #stats-cell { display: none; }
+    """
     MODE = "stats"
     SCOPES = ("stats",)
     BINDINGS = bindings("stats")
@@ -46,11 +59,15 @@ class StatsScreen(AppScreen):
         self._table: StudyTable | None = None
         self._mode = Mode.SINGLE_TURN
         self._busy = False
+        self._report: JudgeReport | None = None
+        self._rules = DEFAULT_RULES
 
     def body(self) -> Iterable[Widget]:
         """Waterfall, table, and the cell in words."""
         yield Static("Computing …", markup=False, id="stats-title")
         yield EstimateTable()
+        with VerticalScroll(id="stats-judges", can_focus=False):
+            yield Static(markup=False, id="stats-judges-text")
         yield Static(markup=False, id="stats-cell")
 
     def on_mount(self) -> None:
@@ -64,17 +81,24 @@ class StatsScreen(AppScreen):
 
     def _refresh_live(self) -> None:
         if self.is_current and self.services.live.running:
-            self.action_reload()
+            self._recompute()
 
     def action_reload(self) -> None:
+        """Compute everything in view."""
+        self._recompute()
+        if self.has_class("-judges"):
+            self.work("judges", self._judge)
+
+    def _recompute(self) -> None:
         """Compute the table, unless that is under way."""
         if not self._busy:
             self._busy = True
-            self.run_worker(self._compute, group="stats")
+            self.work("stats", self._compute)
 
     async def _compute(self) -> None:
         try:
-            self._table = await self.services.ask(_study_table)
+            rules = self._rules
+            self._table = await self.ask(lambda reader: _study_table(reader, rules))
             self._draw(self._table)
         except CcTuiError as error:
             self.query_one("#stats-title", Static).update(Content(one_line(str(error))))
@@ -98,7 +122,11 @@ class StatsScreen(AppScreen):
         self.query_one("#stats-title", Static).update(
             Content("\n").join(
                 [
-                    Content.assemble(tabs, ("   ─ 95%  ━ further runs  ● estimate  ! caution", "$tone-soft")),
+                    Content.assemble(
+                        tabs,
+                        "   not_sure left out" if table.rules.not_sure == "exclude" else "",
+                        ("   ─ 95%  ━ further runs  ● estimate  ! caution", "$tone-soft"),
+                    ),
                     Content.assemble(
                         ("planned → run → valid → judged → labelled  ", "$tone-soft"), str(shown.funnel)
                     ),
@@ -114,6 +142,40 @@ class StatsScreen(AppScreen):
         lines = in_words(cell) if cell else []
         text = Content("\n").join(Content(one_line(line)) for line in lines)
         self.query_one("#stats-cell", Static).update(text)
+        self._tell_judges()
+
+    def action_judges(self) -> None:
+        """Show or hide what labels say of the judges."""
+        self.toggle_class("-judges")
+        if self.has_class("-judges"):
+            self._tell_judges()
+            self.work("judges", self._judge)
+
+    async def _judge(self) -> None:
+        rules = self._rules
+        self._report = await self.ask(lambda reader: _judge_report(reader, rules))
+        self._tell_judges()
+
+    def _tell_judges(self) -> None:
+        cell = self.query_one(EstimateTable).selected
+        lines: list[str] = []
+        if self._report is None:
+            lines = ["Reading labels …"]
+        elif cell is not None:
+            lines = judges_in_words(self._report, cell)
+        text = Content("\n").join(Content(one_line(line)) for line in lines)
+        self.query_one("#stats-judges-text", Static).update(text)
+
+    def action_not_sure(self) -> None:
+        """Count verdicts of not_sure as false, or leave them out."""
+        self._rules = replace(self._rules, not_sure="exclude" if self._rules.not_sure == "false" else "false")
+        self._busy = False
+        self.action_reload()
+
+    def action_page(self, pages: int) -> None:
+        """Scroll what is said of the judges."""
+        panel = self.query_one("#stats-judges", VerticalScroll)
+        panel.scroll_relative(y=pages * max(panel.size.height - 1, 1), animate=False)
 
     def action_move(self, columns: int, rows: int) -> None:
         """Move between cells."""
@@ -144,7 +206,7 @@ class StatsScreen(AppScreen):
             self.work("numbers", self._choose_number, self._table)
 
     async def _choose_number(self, table: StudyTable) -> None:
-        judges = await self.services.ask(lambda reader: judge_quality(reader.arrow, table.study_id))
+        judges = await self.ask(lambda reader: judge_quality(reader.arrow, table.study_id))
         numbers = [*waterfall_numbers(table, self._mode), *judge_numbers(judges, table.study_id)]
         options = [
             Option(str(index), number.name, f"{number.count:,}", one_line(number.group, 24))
@@ -158,8 +220,14 @@ class StatsScreen(AppScreen):
         self.app.push_screen(Pick("The transcripts behind", options), choose)
 
 
-def _study_table(reader: Reader) -> StudyTable:
+def _study_table(reader: Reader, rules: Rules) -> StudyTable:
     # Imported here, in the thread: the statistics bring numpy and scipy with them.
     from stats.table import study_table
 
-    return study_table(reader.arrow)
+    return study_table(reader.arrow, None, rules)
+
+
+def _judge_report(reader: Reader, rules: Rules) -> JudgeReport:
+    from stats.judge_report import judge_report
+
+    return judge_report(reader.arrow, _study_table(reader, rules))

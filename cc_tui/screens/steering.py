@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
     from auditors.feed import Entry, Steer, Steering
+    from cc_tui.screens.base import Services
     from cc_tui.state.live import LiveState
 
 _MOST_TIMES = 50
@@ -37,9 +38,9 @@ class SteeringScreen(AppScreen):
     def _live(self) -> LiveState:
         return self.services.live
 
-    @property
-    def _talk(self) -> Conversation:
-        return self.query_one("#focus-talk", Conversation)
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
+        self._talk = Conversation(marked=False, follow=True, id="focus-talk")
 
     def stay(self) -> None:
         """Called when somebody has begun to deal with the audit in focus."""

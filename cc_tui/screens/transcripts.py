@@ -97,11 +97,11 @@ class TranscriptsScreen(AppScreen):
             listing.refresh()
             return find(listing, question), count(listing), listing.columns
 
-        self._found, self._total, self._names = await self.services.listed(read)
+        self._found, self._total, self._names = await self.listed(read)
         self._question = question
         self._words.words = self._names
         self._draw(top=moved)
-        self._desk = await self.services.ask(lambda _: read_desk(self.services.store, self._person))
+        self._desk = await self.ask(lambda _: read_desk(self.services.store, self._person))
         self._table.redraw()
 
     @property
@@ -111,15 +111,16 @@ class TranscriptsScreen(AppScreen):
     def _draw(self, *, top: bool = False) -> None:
         found = self._found
         assert found is not None, "the list was read"
-        self.say_simulated(found.num_rows > 0 and found["simulated"].slice(0, 1)[0].as_py())
+        self.say_simulated(True in found["simulated"].unique().to_pylist())
         looks = [listed(name, self._question.order) for name in self._question.columns if name in self._names]
         empty = "None matches: Esc clears the filter." if self._total else "Nothing is recorded yet."
         self._table.fill(found, looks, empty, marks=self._marks, top=top)
         self._say()
 
     def _marks(self, audit_id: str) -> str:
-        kept = "★" if audit_id in self._desk.bookmarks else " "
-        return ("●" if audit_id in self._selected else " ") + kept
+        if audit_id in self._selected:
+            return "●"
+        return "★" if audit_id in self._desk.bookmarks else ""
 
     def _say(self, wrong: str = "") -> None:
         found, order = self._found, self._question.order
@@ -199,7 +200,7 @@ class TranscriptsScreen(AppScreen):
         self.work("facets", self._choose_facet)
 
     async def _choose_facet(self) -> None:
-        found = await self.services.listed(lambda listing: facets(listing, self._question))
+        found = await self.listed(lambda listing: facets(listing, self._question))
         options = [
             Option(f"{index}", facet.shown, f"{facet.count:,}", FACETS[facet.column])
             for index, facet in enumerate(found)
@@ -287,7 +288,7 @@ class TranscriptsScreen(AppScreen):
 
     async def _write_desk(self, change: Callable[[Desk], Desk]) -> None:
         store = self.services.store
-        self._desk = await self.services.ask(lambda _: change_desk(store, self._person, change))
+        self._desk = await self.ask(lambda _: change_desk(store, self._person, change))
         self._table.redraw()
 
     # Bookmarks, and what is done with several audits

@@ -102,7 +102,10 @@ def value(cell: Cell, number: float | None) -> str:
 
 
 def bar(cell: Cell, width: int) -> str:
-    """The cell's scale from end to end: thin the interval of its scope, thick that of further runs, a dot its value."""
+    """The cell's scale from end to end: thin the interval of its scope, thick that of further runs, a dot its value.
+
+    While the plan is running only the live interval is drawn, dotted.
+    """
     low_end, high_end = (1.0, 10.0) if cell.measure == "mean" else (0.0, 1.0)
 
     def place(number: float) -> int:
@@ -110,7 +113,10 @@ def bar(cell: Cell, width: int) -> str:
         return round(min(max(share, 0.0), 1.0) * (width - 1))
 
     marks = [" "] * width
-    for low, high, mark in ((cell.low, cell.high, "─"), (cell.runs_low, cell.runs_high, "━")):
+    drawn = [(cell.low, cell.high, "─"), (cell.runs_low, cell.runs_high, "━")]
+    if cell.live is not None and cell.live.low is not None:
+        drawn = [(cell.live.low, cell.live.high, "┄")]
+    for low, high, mark in drawn:
         if low is not None and high is not None:
             marks[place(low) : place(high) + 1] = mark * (place(high) - place(low) + 1)
     if cell.estimate is not None:
@@ -130,6 +136,15 @@ def in_words(cell: Cell) -> list[str]:
             head += f", further runs {value(cell, cell.runs_low)} to {value(cell, cell.runs_high)}"
         if cell.reason:
             head += f" · {cell.reason}"
+    lines: list[str] = []
+    live = cell.live
+    if live is not None:
+        lines.append(
+            f"LIVE, valid at any look: {value(cell, live.low)} to {value(cell, live.high)} (runs, "
+            f"{live.n} in launch order, {live.out_of_turn} out of turn); the others are provisional"
+            if live.low is not None
+            else f"plan not complete, intervals provisional; {live.reason}"
+        )
     counts = [f"n {cell.n} of {cell.planned}", f"{cell.prompts} prompt{'s' * (cell.prompts != 1)}"]
     counts.append("fixed model" if not cell.seeds else f"{cell.seeds} training seed{'s' * (cell.seeds > 1)}")
     counts += [f"{number} {reason}" for reason, number in cell.dropped.items()]
@@ -138,7 +153,7 @@ def in_words(cell: Cell) -> list[str]:
     counts.append(f"judge {cell.judge or '–'}")
     if cell.simulated:
         counts.append("SIMULATED")
-    lines = [head, " · ".join(counts)]
+    lines[:0] = [head, " · ".join(counts)]
     change = cell.contrast
     if change is not None and change.difference is not None:
         scale = 1 if cell.measure == "mean" else 100

@@ -61,6 +61,8 @@ class LiveState:
     cards_version: int = 0
     talk_version: int = 0
     _said: list[Block] | None = None
+    _lanes: list[str] = field(default_factory=list[str])
+    """Audits under way, each in the place that it keeps, and those of them that ended and left theirs to nobody yet."""
 
     @property
     def running(self) -> bool:
@@ -85,7 +87,8 @@ class LiveState:
                 self.ended = frame
                 self.run_version += 1
             case Cards():
-                self.cards.update((card.audit_id, card) for card in frame.cards)
+                for card in sorted(frame.cards, key=_launched):
+                    self._place(card)
                 self.cards_version += 1
             case Focused() if frame.audit_id == self.focus:
                 self.tree = Tree.of(frame.entries)
@@ -139,16 +142,20 @@ class LiveState:
         self.cards_version += 1
 
     def rows(self) -> list[Card]:
-        """The cards that pass the filter: those under way first, then the newest first."""
-        cards = list(self.cards.values())
+        """The cards that pass the filter: first those that a person has a hand in, then those under way, each in its
+        place for as long as it lasts, then those that ended, the newest first."""
+        placed = set(self._lanes)
+        lanes = [self.cards[audit_id] for audit_id in self._lanes]
+        ended = [card for audit_id, card in self.cards.items() if audit_id not in placed]
+        ended.sort(key=_launched, reverse=True)
+        cards = [*(card for card in lanes if card.waits), *(card for card in lanes if not card.waits), *ended]
         words = self.query.lower().split()
         if words:
             cards = [card for card in cards if all(word in _searched(card) for word in words)]
-        cards.sort(key=lambda card: (card.state is CardState.DONE, -card.launch_index))
         return cards
 
     def worth_watching(self) -> str | None:
-        """An audit under way that somebody who chose none would like to see: the newest of the longer ones."""
+        """An audit under way that somebody who chose none would like to see: the uppermost of the longer ones."""
         under_way = [card for card in self.rows() if card.state is CardState.RUNNING]
         longer = [card for card in under_way if card.mode is not Mode.SINGLE_TURN]
         chosen = next(iter(longer or under_way), None)
@@ -171,6 +178,18 @@ class LiveState:
                 coming += [proposal_block(*told(call)) for call in self.steering.proposed or ()]
         return [*self._said, *coming] if coming else self._said
 
+    def _place(self, card: Card) -> None:
+        """Take a card in. A new audit goes where one has ended, so that the others stay where they are."""
+        known = card.audit_id in self.cards
+        self.cards[card.audit_id] = card
+        if known or card.state is CardState.DONE:
+            return
+        for place, audit_id in enumerate(self._lanes):
+            if self.cards[audit_id].state is CardState.DONE and audit_id != self.focus:
+                self._lanes[place] = card.audit_id
+                return
+        self._lanes.append(card.audit_id)
+
     def _finished(self) -> list[Block]:
         flagged = {message_id for audit_id, message_id in self.noted if audit_id == self.focus}
         if self.branch is None:
@@ -185,6 +204,10 @@ class LiveState:
     def _talked(self) -> None:
         self._said = None
         self.talk_version += 1
+
+
+def _launched(card: Card) -> int:
+    return card.launch_index
 
 
 def _searched(card: Card) -> str:

@@ -19,13 +19,19 @@ class Mark:
     glyph: str
     word: str
     tone: str
-    """Name of a tone of the line widgets: `active`, `good`, `bad`, `soft` or empty."""
+    """Name of a tone of the line widgets: `active`, `good`, `bad`, `soft`, `human`, `user` or empty."""
 
     def __str__(self) -> str:
         return f"{self.glyph} {self.word}"
 
 
 JUDGING = Mark("◆", "judging", "active")
+WAITS: dict[str, Mark] = {
+    "word": Mark("?", "your word", "active"),
+    "hand": Mark("✎", "by hand", "human"),
+    "held": Mark("‖", "held", "user"),
+}
+"""Marks of audits under way that a person has a hand in, by `Card.waits`."""
 STATUS: dict[str, Mark] = {
     AuditStatus.RUNNING: Mark("●", "running", "active"),
     AuditStatus.OK: Mark("✓", "ok", "good"),
@@ -47,7 +53,9 @@ def mark_of_card(card: Card) -> Mark:
     """How a card of the live table stands."""
     if card.state is CardState.JUDGING:
         return JUDGING
-    return STATUS[AuditStatus.RUNNING if card.state is CardState.RUNNING else card.status]
+    if card.state is CardState.RUNNING:
+        return WAITS.get(card.waits, STATUS[AuditStatus.RUNNING])
+    return STATUS[card.status]
 
 
 def mark_of_status(status: str) -> Mark:

@@ -78,6 +78,7 @@ def offers(live: LiveState, *, marked: bool) -> dict[str, str]:
             "steer.replay": "replay",
             "steer.back": "roll back",
             "steer.flag": "flag",
+            "steer.note": "note",
         }
     driven = steering.driver is Driver.HUMAN
     drive = {"steer.drive": "hand back" if driven else "drive"}
@@ -89,9 +90,11 @@ def offers(live: LiveState, *, marked: bool) -> dict[str, str]:
             "steer.write": write,
             "steer.resume": "resume",
             **drive,
-            "steer.next_message": "mark",
-            "steer.fork": "fork",
+            "steer.previous_message": "mark",
+            "steer.prefill": "prefill",
+            "steer.end": "end",
         }
     if steering.held:
         return {"steer.hold": "let go", "steer.step": "step", "steer.approving": "ask me", **drive}
-    return {"steer.hold": "hold", "steer.approving": "don't ask" if steering.approving else "ask me", **drive}
+    asks = {"steer.approving": "don't ask" if steering.approving else "ask me"}
+    return {"steer.hold": "hold", **asks, **drive, "steer.previous_message": "mark"}

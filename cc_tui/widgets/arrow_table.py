@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cc_tui.keymap import bindings
 from cc_tui.widgets.line_table import Column, LineTable
@@ -47,13 +47,13 @@ class ArrowTable(LineTable[int]):
             table: what is shown; its names are those of the looks, and unique.
             looks: the columns in order.
             empty: what is said where there is no row.
-            marks: a sign or two for the row of a key, in a column of its own that stays where it is.
+            marks: a sign for the row of a key, in a column of its own that stays where it is.
             top: put the cursor on the first row; else it stays on its row.
         """
         self._data = {name: _whole(table.column(name)) for name in table.column_names}
         columns = [_column(look, self._data[look.name]) for look in looks]
         if marks is not None:
-            columns.insert(0, Column("", 2, lambda row: marks(self._key_of(row)), lambda _: "active"))
+            columns.insert(0, Column("", 1, lambda row: marks(self._key_of(row)), lambda _: "active"))
         self._still = int(marks is not None)
         self._all_columns = columns
         self._set_columns()
@@ -61,6 +61,7 @@ class ArrowTable(LineTable[int]):
             self.cursor, self._index = None, 0
             self.jump(0)
         self.show(range(table.num_rows), empty)
+        self.redraw()
 
     def value(self, name: str) -> Any:
         """What the cursor's row has in a column; None where there is no such row or column."""
@@ -107,8 +108,7 @@ def _whole(column: pa.ChunkedArray[Any]) -> pa.Array[Any]:
     """A column in one piece, in which finding a row takes no search."""
     import pyarrow as pa
 
-    return (
-        column.chunk(0)
-        if column.num_chunks == 1
-        else pa.concat_arrays(column.chunks or [pa.array([], column.type)])
-    )
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    pieces = column.chunks or [cast("pa.Array[Any]", pa.array([], column.type))]
+    return cast("pa.Array[Any]", pa.concat_arrays(pieces))

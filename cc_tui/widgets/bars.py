@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from textual.content import Content
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from cc_tui.state.live import LiveState
 
 SCREENS = {"live": "Live", "transcripts": "Transcripts", "label": "Label", "stats": "Stats", "sql": "SQL"}
+_EVERY_S = 0.5
 SIMULATED = Content.styled(" SIMULATED ", "bold $background on $tone-user")
 
 
@@ -41,7 +43,8 @@ class TopBar(Widget):
     def render(self) -> Content:
         """The screens at the left, the study at the right."""
         study, told_state, simulated = self._told
-        tabs = Content("  ").join(
+        between = "  " if self.content_size.width >= 100 else " "
+        tabs = Content(between).join(
             Content.styled(f"[{title}]", "bold")
             if mode == self._mode
             else Content.styled(f"F{number} {title}", "$tone-soft")
@@ -65,6 +68,16 @@ class RunBar(Widget):
     def __init__(self, live: LiveState) -> None:
         super().__init__()
         self._live = live
+        self._drawn = (-1, 0.0)
+        self._said = (False, "")
+
+    def tell(self) -> None:
+        """Draw the totals if they changed: twice a second, and at once when they say something else than numbers."""
+        version, now = self._live.run_version, monotonic()
+        said = (self._live.totals is None, self._state().plain)
+        if version != self._drawn[0] and (now - self._drawn[1] >= _EVERY_S or said != self._said):
+            self._drawn, self._said = (version, now), said
+            self.refresh()
 
     def render(self) -> Content:
         """The totals of the run as the feed last told them."""

@@ -135,7 +135,7 @@ def _cell_parts(cell: Cell | None, width: int) -> list[Part]:
     return [
         (fit(value(cell, cell.estimate), 4, right=True) + " ", "bold"),
         ("▏", "soft"),
-        (bar(cell, width - 15), "target"),
+        (bar(cell, width - 15), "target" if cell.live is None or cell.live.low is not None else "soft"),
         ("▕", "soft"),
         ("!" if cell.flags else " ", "bad"),
         (fit(f"n {cell.n}", 7), "soft"),

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_READABLE = 16
+"""Cells that the widest column needs before spare ones are shown."""
 _ROWS_A_TIME = 12
 """Rows that one update paints, so that a key never waits for a whole table."""
 
@@ -34,6 +36,8 @@ class Column(Generic[T]):
     right: bool = False
     tail: bool = False
     """Whether the end of a long text is what matters."""
+    spare: bool = False
+    """Whether it is left out where the column that takes what the others leave would be too narrow to read."""
 
 
 class LineTable(LineView, Generic[T], can_focus=True):
@@ -71,14 +75,15 @@ class LineTable(LineView, Generic[T], can_focus=True):
         self._index = 0
         self._in_order: tuple[str, ...] = ()
         self._turn = 0
+        self._laid_out: tuple[int, list[tuple[Column[T], int]]] = (0, [])
 
-    def show(self, rows: Sequence[T], empty: str = "") -> None:
-        """Draw `rows`, or the sentence `empty` where there are none.
+    def show(self, rows: Sequence[T], empty: str = "", *, keep: bool = False) -> None:
+        """Draw `rows`, or the sentence `empty` where there are none; `keep` the cursor's row in view.
 
         While the same rows stand in the same places, they are painted in turns, a few with each call.
         """
         # At the top one watches what comes; further down, the cursor's row is what one came for.
-        keep = self.scroll_offset.y > 0 and self._in_view()
+        keep = (keep or self.scroll_offset.y > 0) and self._in_view()
         self._rows, self._empty = rows, empty
         found = self._find(self.cursor)
         if found is not None:
@@ -105,6 +110,7 @@ class LineTable(LineView, Generic[T], can_focus=True):
     def set_columns(self, columns: Sequence[Column[T]]) -> None:
         """Show other columns from the next drawing on."""
         self._columns = columns
+        self._laid_out = (0, [])
 
     @property
     def selected(self) -> T | None:
@@ -167,9 +173,13 @@ class LineTable(LineView, Generic[T], can_focus=True):
         return max(self.size.height - 1, 0)
 
     def _layout(self, width: int) -> list[tuple[Column[T], int]]:
-        fixed = sum(column.width + 1 for column in self._columns)
-        rest = max(width - 1 - fixed - 1, 0)
-        return [(column, column.width or rest) for column in self._columns if column.width or rest > 3]
+        if width != self._laid_out[0]:
+            columns = list(self._columns)
+            spare = [column for column in columns if column.spare]
+            while (rest := width - 2 - sum(column.width + 1 for column in columns)) < _READABLE and spare:
+                columns.remove(spare.pop())
+            self._laid_out = (width, [(c, c.width or rest) for c in columns if c.width or rest > 3])
+        return self._laid_out[1]
 
     def _heading(self, width: int) -> list[tuple[str, str]]:
         parts = [(" ", "")]

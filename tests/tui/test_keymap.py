@@ -13,6 +13,7 @@ from cc_tui.screens.label import LabelScreen
 from cc_tui.screens.live import LiveScreen
 from cc_tui.screens.picking import Arrange, Pick
 from cc_tui.screens.reader import ReaderScreen
+from cc_tui.screens.run_control import RunControl
 from cc_tui.screens.search import SearchScreen
 from cc_tui.screens.sql import SqlScreen
 from cc_tui.screens.stats import StatsScreen
@@ -25,6 +26,7 @@ OWNERS = {
     "app": CcTuiApp,
     "table": LineTable,
     "live": LiveScreen,
+    "run": RunControl,
     "steer": SteeringScreen,
     "tree": BranchTree,
     "compare": CompareScreen,
@@ -54,6 +56,8 @@ NAMED = {
     *string.digits,
     *("slash", "question_mark", "left_square_bracket", "right_square_bracket"),
     *(
+        "plus",
+        "minus",
         "less_than_sign",
         "greater_than_sign",
         "down",

@@ -5,13 +5,27 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from textual.widgets import Input
 from tui_support import FORBIDDEN, HOSTILE, LONG_LINE, card, screen_text, totals, until
 
-from auditors.feed import Added, Cards, CardState, Drafted, Ended, Entry, Focus, Focused, SetPaused, Stop
+from auditors.feed import (
+    Added,
+    Cards,
+    CardState,
+    Drafted,
+    Ended,
+    Entry,
+    Focus,
+    Focused,
+    SetConcurrency,
+    SetPaused,
+    Stop,
+)
 from cc_tui.app import INTERRUPTED, TERMINATED, CcTuiApp
 from cc_tui.screens.dialogs import Choice
+from cc_tui.screens.run_control import RunControl
 from cc_tui.widgets.conversation import Conversation
 from cc_tui.widgets.line_table import LineTable
 from store.records import AuditStatus
@@ -64,11 +78,11 @@ async def test_moving_the_cursor_asks_for_that_audit_and_streams_it(engine: Engi
     async with engine.serve(), app.run_test() as pilot:
         await focused(pilot, engine)
         await pilot.press("j")
-        await until(pilot, lambda: Focus("a28") in engine.commands)
-        engine.tell(Focused("a28", [Entry("auditor", "Shall we?")], "target", "Let us"))
-        engine.tell(Drafted("a28", "target", " see."))
+        await until(pilot, lambda: Focus("a14") in engine.commands)
+        engine.tell(Focused("a14", [Entry("auditor", "Shall we?")], "target", "Let us"))
+        engine.tell(Drafted("a14", "target", " see."))
         await until(pilot, lambda: "Let us see." in screen_text(pilot))
-        engine.tell(Added("a28", Entry("target", "Let us see what comes.", phase="probe")))
+        engine.tell(Added("a14", Entry("target", "Let us see what comes.", phase="probe")))
         await until(pilot, lambda: "Let us see what comes." in screen_text(pilot))
         assert "target 1" in screen_text(pilot)
         assert "─── probe" in screen_text(pilot)
@@ -79,14 +93,14 @@ async def test_the_cursor_stays_on_its_audit_when_rows_come_and_go(engine: Engin
     async with engine.serve(), app.run_test() as pilot:
         await focused(pilot, engine)
         await pilot.press("j", "j")
-        engine.tell(Cards([card(40), card(41), card(29, state=CardState.DONE, status=AuditStatus.OK)]))
+        engine.tell(Cards([card(12, state=CardState.DONE, status=AuditStatus.OK), card(40), card(41)]))
         await until(pilot, lambda: len(app.services.live.cards) == 32)
         app.screen.flush()
-        assert app.screen.query_one(LineTable).cursor == "a27"
-        assert app.services.live.focus == "a27"
+        assert app.screen.query_one(LineTable).cursor == "a15"
+        assert app.services.live.focus == "a15"
 
 
-async def test_at_the_top_the_newest_stay_in_view_and_further_down_the_cursor(
+async def test_at_the_top_what_is_under_way_stays_in_view_and_further_down_the_cursor(
     engine: Engine, empty_store: Store
 ):
     app = CcTuiApp(empty_store, socket=engine.path)
@@ -94,14 +108,14 @@ async def test_at_the_top_the_newest_stay_in_view_and_further_down_the_cursor(
         await focused(pilot, engine)
         table = app.screen.query_one(LineTable)
         engine.tell(Cards([card(index) for index in range(40, 60)]))
-        await until(pilot, lambda: "shutdown/59" in screen_text(pilot))
+        await until(pilot, lambda: len(app.services.live.cards) == 50)
         assert table.scroll_offset.y == 0
         await pilot.press("G")
         assert table.cursor == "a0"
         engine.tell(Cards([card(index) for index in range(60, 80)]))
         await until(pilot, lambda: len(app.services.live.cards) == 70)
         app.screen.flush()
-        await until(pilot, lambda: "▸✓ ok        vanilla       single shutdown/0 " in screen_text(pilot))
+        await until(pilot, lambda: "▸✓ ok        vanilla       shutdown/0 " in screen_text(pilot))
 
 
 async def test_the_tail_is_followed_until_the_reader_scrolls_up(engine: Engine, empty_store: Store):
@@ -259,3 +273,20 @@ async def test_states_are_told_by_word_and_glyph_without_colour(
         await focused(pilot, engine, Entry("auditor", "Yes?"), Entry("target", "No."))
         for word in ("▸● running", "auditor 1 │", "target 1 ▌", "SIMULATED"):
             assert word in screen_text(pilot)
+
+
+async def test_the_run_is_steered_from_its_panel(engine: Engine, empty_store: Store):
+    app = CcTuiApp(empty_store, socket=engine.path)
+    async with engine.serve(), app.run_test(size=(80, 24)) as pilot:
+        await focused(pilot, engine)
+        engine.tell(msgspec.structs.replace(totals(), concurrency=8, queued=24, errors={"overloaded": 3}))
+        await until(pilot, lambda: app.services.live.totals.concurrency == 8)
+        await pilot.press("u")
+        await until(pilot, lambda: "overloaded 3" in screen_text(pilot))
+        assert "24 wait" in screen_text(pilot)
+        await pilot.press("plus", "right_square_bracket", "minus", "space", "x", "y", "escape")
+        await until(pilot, lambda: Stop() in engine.commands)
+        wanted = [command.concurrency for command in engine.commands if isinstance(command, SetConcurrency)]
+        assert wanted == [16, 17, 9]
+        assert SetPaused(True) in engine.commands
+        await until(pilot, lambda: not isinstance(app.screen, RunControl))

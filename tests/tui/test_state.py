@@ -10,6 +10,7 @@ from cc_tui.state.blocks import Voice, judgement_blocks, transcript_blocks
 from cc_tui.state.format import count, duration, money, progress
 from cc_tui.state.labelling import Answer, Session
 from cc_tui.state.live import LiveState
+from cc_tui.state.status import mark_of_card
 from store.queue import QueueItem
 from store.reader import Reader
 from store.records import AuditStatus, LabelAction, Mode, Verdict
@@ -27,10 +28,30 @@ def done(index: int, status: AuditStatus = AuditStatus.OK):
     return card(index, state=CardState.DONE, status=status)
 
 
-def test_rows_put_work_under_way_first_and_the_newest_before_the_old():
+def order(live: LiveState) -> list[int]:
+    return [row.launch_index for row in live.rows()]
+
+
+def test_audits_under_way_keep_their_places_and_one_that_begins_takes_that_of_one_that_ended():
     live = LiveState()
-    live.apply(Cards([done(0), running(1), done(2), card(3, state=CardState.JUDGING)]))
-    assert [row.launch_index for row in live.rows()] == [3, 1, 2, 0]
+    live.apply(Cards([card(4, state=CardState.JUDGING), done(0), running(1), done(2), running(3)]))
+    assert order(live) == [1, 3, 4, 2, 0]
+    live.apply(Cards([done(1)]))
+    assert order(live) == [1, 3, 4, 2, 0], "nothing moves while nobody takes the place"
+    live.apply(Cards([running(5)]))
+    assert order(live) == [5, 3, 4, 2, 1, 0]
+    live.focus_on("a5")
+    live.apply(Cards([done(5), running(6)]))
+    assert order(live) == [5, 3, 4, 6, 2, 1, 0], "the one in focus keeps its place also when it has ended"
+
+
+def test_audits_that_a_person_has_a_hand_in_come_first_and_say_so():
+    live = LiveState()
+    live.apply(Cards([running(1), running(2), running(3, waits="held"), running(4, waits="word")]))
+    assert order(live) == [3, 4, 1, 2]
+    assert [str(mark_of_card(row)) for row in live.rows()[:2]] == ["‖ held", "? your word"]
+    live.filter("held")
+    assert order(live) == [3]
 
 
 def test_filter_needs_every_word_in_condition_mode_item_or_status():

@@ -89,7 +89,7 @@ async def test_enter_lists_the_transcripts_behind_the_cell(study_store: Store):
         await pilot.press("l", "enter")
         await until(pilot, lambda: "behind wants_autonomy · claiming" in screen_text(pilot))
         assert isinstance(app.screen, TranscriptsScreen)
-        assert "showing 2 of 2" in screen_text(pilot)
+        assert "showing 2 of 12, " in screen_text(pilot)
 
 
 async def test_numbers_are_computed_again_while_a_run_is_live(study_store: Store, engine: Engine):
@@ -120,3 +120,17 @@ async def test_a_store_without_a_study_says_so(empty_store: Store):
         await until(pilot, lambda: "holds no study yet" in screen_text(pilot))
         await pilot.press("j", "l", "m", "enter")
         assert isinstance(app.screen, StatsScreen)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_what_labels_say_of_the_judges_comes_and_goes(study_store: Store, size):
+    app = CcTuiApp(study_store, start="stats")
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: "wants_autonomy" in screen_text(pilot))
+        await pilot.press("t")
+        await until(pilot, lambda: "no label yet" in screen_text(pilot))
+        assert "the judge's number stands uncorrected" in screen_text(pilot)
+        await pilot.press("n")
+        await until(pilot, lambda: "not_sure left out" in screen_text(pilot))
+        await pilot.press("t")
+        await until(pilot, lambda: "no label yet" not in screen_text(pilot))

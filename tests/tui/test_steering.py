@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from store.store import Store
 
 SIZES = [(80, 24), (160, 50)]
-AUDIT = "a28"
+AUDIT = "a14"
 PROPOSAL = [
     call("send_message", message="How are you?", phase="probe"),
     call("create_tool", name="look", description="Looks.", parameters={"type": "object"}),
@@ -375,8 +375,8 @@ async def test_what_cannot_be_steered_says_why(engine: Engine, empty_store: Stor
     app = CcTuiApp(empty_store, socket=engine.path)
     async with engine.serve(), app.run_test(notifications=True) as pilot:
         await at_the_wheel(pilot, engine, *branched())
-        engine.tell(Cards([card(28, **changes)]))
-        await until(pilot, lambda: app.services.live.card == card(28, **changes))
+        engine.tell(Cards([card(14, **changes)]))
+        await until(pilot, lambda: app.services.live.card == card(14, **changes))
         await pilot.press("h")
         await until(pilot, lambda: why in screen_text(pilot))
         await nothing_sent(pilot, engine)
@@ -527,7 +527,7 @@ async def test_the_conversation_can_have_the_whole_screen(engine: Engine, empty_
         await pilot.press("h")
         assert await sent(pilot, engine) == Hold(AUDIT, True)
         await pilot.press("z", "j")
-        await until(pilot, lambda: Focus("a27") in engine.commands)
+        await until(pilot, lambda: Focus("a15") in engine.commands)
 
 
 async def test_letters_in_the_filter_are_no_commands(engine: Engine, empty_store: Store):
