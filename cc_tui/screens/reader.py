@@ -139,10 +139,10 @@ class ReaderScreen(AppScreen):
             blocks = await self.ask(lambda reader: auditor_blocks(_auditor_messages(reader, audit_id)))
         elif view is View.CHANGES:
             blocks = await self.ask(lambda _: reading.changes())
+        elif view is View.RAW:
+            blocks = await self.ask(lambda _: reading.raw())
         else:
-            blocks = {View.ALL: reading.blocks, View.TARGET: reading.surviving(), View.RAW: reading.raw()}[
-                view
-            ]
+            blocks = reading.blocks if view is View.ALL else reading.surviving()
         self._view = view
         self._talk.load(blocks, _EMPTY.get(view, "") if isinstance(view, View) else "")
         self._draw_title()

@@ -61,7 +61,7 @@ class SqlScreen(AppScreen):
         self._result: pa.Table | None = None
         self._cut = False
         self._chart = Chart.NONE
-        self._running = False
+        self._busy = False
 
     def body(self) -> Iterable[Widget]:
         """Editor, state, result and chart."""
@@ -119,7 +119,7 @@ class SqlScreen(AppScreen):
     async def _run(self, query: str) -> None:
         self._say(f"Running … {key_of('sql.stop').shown} stops it")
         began = time.monotonic()
-        self._running = True
+        self._busy = True
         try:
             self._result, self._cut = await self.ask(lambda reader: _ask(reader, query), lane=_LANE)
         except CcTuiError as error:
@@ -128,7 +128,7 @@ class SqlScreen(AppScreen):
                 self.notify(printable(str(error)), severity="error", timeout=15, markup=False)
             return
         finally:
-            self._running = False
+            self._busy = False
         self._took = time.monotonic() - began
         self._draw()
         store, person = self.services.store, self.services.annotator
@@ -142,8 +142,7 @@ class SqlScreen(AppScreen):
             self.say_simulated(True in result["simulated"].unique().to_pylist())
         self._table.fill(result, plain_looks(result), "No row.", top=True)
         self._draw_chart()
-        if self._chart is Chart.NONE:
-            self._table.focus()
+        self.set_focus(self._shown)
 
     def _draw_chart(self) -> None:
         from cc_tui.widgets.chart import ResultChart
@@ -161,14 +160,22 @@ class SqlScreen(AppScreen):
                 plot.draw(drawn)
         plot.display = charted
         self._table.display = not charted
+        # What is hidden loses the focus, and then keys would be typed into the editor.
+        if self.focused is not self._editor:
+            self.set_focus(self._shown)
         self._say(" · ".join(parts))
+
+    @property
+    def _shown(self) -> Widget:
+        """The result as it is in view."""
+        return self._table if self._table.display else self.query_one("#chart")
 
     def action_stop(self) -> None:
         """Break off the query, or go from the editor to the result."""
-        if self._running:
+        if self._busy:
             self.services.interrupt(_LANE)
         elif self.focused is self._editor:
-            self.set_focus(self._table if self._table.display else None)
+            self.set_focus(self._shown)
         else:
             self._editor.focus()
 

@@ -41,7 +41,7 @@ class Drawing:
 
 
 def drawing(table: pa.Table, chart: Chart) -> Drawing:
-    """The chart of a result: bars of the first number by the first other column, a histogram of the first number,
+    """The chart of a result: bars of the first number by what is no number, a histogram of the first number,
     points or a line of the second number by the first; with one number only, by the number of the row."""
     names = table.column_names
     numbers = [index for index in range(len(names)) if _is_number(table, index)]
@@ -51,7 +51,8 @@ def drawing(table: pa.Table, chart: Chart) -> Drawing:
         others = [index for index in range(len(names)) if index not in numbers] or [numbers[0]]
         value = numbers[-1] if others[0] == numbers[0] else numbers[0]
         rows = table.slice(0, _MOST_BARS)
-        labels = [one_line(str(one), _LABEL) for one in rows.column(others[0]).to_pylist()]
+        told = zip(*(rows.column(index).to_pylist() for index in others), strict=True)
+        labels = [one_line(" · ".join(map(str, one)), _LABEL) for one in told]
         pairs = [
             (label, number)
             for label, number in zip(labels, _numbers(rows, value), strict=True)
@@ -60,7 +61,13 @@ def drawing(table: pa.Table, chart: Chart) -> Drawing:
         left_out = f"the first {_MOST_BARS} of {table.num_rows:,} rows" if table.num_rows > _MOST_BARS else ""
         heights = [number for _, number in pairs]
         return _drawn(
-            chart, heights, heights, [label for label, _ in pairs], names[others[0]], names[value], left_out
+            chart,
+            heights,
+            heights,
+            [label for label, _ in pairs],
+            " · ".join(names[index] for index in others),
+            names[value],
+            left_out,
         )
     first = _numbers(table, numbers[0])
     if chart is Chart.HISTOGRAM:

@@ -109,6 +109,6 @@ def _whole(column: pa.ChunkedArray[Any]) -> pa.Array[Any]:
     import pyarrow as pa
 
     if column.num_chunks == 1:
-        return column.chunk(0)
+        return cast("pa.Array[Any]", column.chunk(0))
     pieces = column.chunks or [cast("pa.Array[Any]", pa.array([], column.type))]
     return cast("pa.Array[Any]", pa.concat_arrays(pieces))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _BINS = 20
 
 
-class ResultChart(PlotextPlot):
+class ResultChart(PlotextPlot, can_focus=True):
     """A chart in the colours of the theme."""
 
     DEFAULT_CSS = """
