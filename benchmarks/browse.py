@@ -164,7 +164,7 @@ async def measure(root: Path, began: float) -> dict[str, list[float]]:
                 taken["search, first hits"].append((time.perf_counter() - start) * 1e3)
                 await _until(pilot, lambda: "hits," in _text(pilot))
             else:
-                await _until(pilot, lambda: "0 messages of" in _text(pilot) and "hits," in _text(pilot))
+                await _until(pilot, lambda: " 0 messages of" in _text(pilot) and "hits," in _text(pilot))
                 taken["search, everything"].append((time.perf_counter() - start) * 1e3)
     taken["memory"].append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
     return taken

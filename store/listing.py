@@ -52,7 +52,8 @@ _FURTHER = {
                count(*) FILTER (verdicts > 1) AS split_verdicts
         FROM (
             SELECT audit_id, kind, dimension, count(*) AS answers, count(*) FILTER (status <> 'ok') AS missing,
-                   max(score) FILTER (kind = 'rubric') - min(score) FILTER (kind = 'rubric') AS gap,
+                   CASE WHEN kind = 'rubric' AND count(DISTINCT judge) FILTER (score IS NOT NULL) > 1
+                        THEN max(score) - min(score) END AS gap,
                    count(DISTINCT verdict) AS verdicts
             FROM judgements GROUP BY audit_id, kind, dimension
         ) GROUP BY audit_id

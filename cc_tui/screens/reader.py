@@ -66,6 +66,8 @@ class ReaderScreen(AppScreen):
         self._at = at
         self._reading: Reading | None = None
         self._details: Details | None = None
+        self._ahead: Reading | None = None
+        """The next transcript of the list, which is read while this one is."""
         self._view: View | int = View.ALL
         self._blind = services.annotator is not None
         self._places: list[list[Place]] = []
@@ -102,7 +104,11 @@ class ReaderScreen(AppScreen):
         self.work("transcript", self._read, self._audit_ids[self._index])
 
     async def _read(self, audit_id: str) -> None:
-        self._reading = await self.ask(lambda reader: Reading(load_transcript(reader, audit_id)))
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead.transcript.audit["audit_id"] == audit_id:
+            self._reading = ahead
+        else:
+            self._reading = await self._load_one(audit_id)
         transcript = self._reading.transcript
         self._blind = self.services.annotator is not None
         self.say_simulated(transcript.audit["simulated"])
@@ -115,6 +121,13 @@ class ReaderScreen(AppScreen):
         # What an annotator has labelled already needs no hiding.
         self._blind &= all(label.annotator != self.services.annotator for label in self._details.labels)
         self._fill_side(transcript)
+        if self._index + 1 < len(self._audit_ids):
+            found = await self._load_one(self._audit_ids[self._index + 1])
+            # One that goes on is read when it is asked for.
+            self._ahead = found if found.transcript.audit["ended_at"] is not None else None
+
+    async def _load_one(self, audit_id: str) -> Reading:
+        return await self.ask(lambda reader: Reading(load_transcript(reader, audit_id)))
 
     def _fill_side(self, transcript: Transcript) -> None:
         entries = side(transcript, self._details, blind=self._blind)

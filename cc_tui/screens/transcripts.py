@@ -48,7 +48,8 @@ class TranscriptsScreen(AppScreen):
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
-        self._question = Question()
+        self._question = self._wanted = Question()
+        """What the list answers, and what was asked last: that the screen comes into view must not undo it."""
         self._found: pa.Table | None = None
         self._total = 0
         self._names: list[str] = []
@@ -85,9 +86,10 @@ class TranscriptsScreen(AppScreen):
 
     def action_reload(self) -> None:
         """Read what the store holds now."""
-        self.work("list", self._read, self._question)
+        self._ask(self._wanted)
 
     def _ask(self, question: Question) -> None:
+        self._wanted = question
         self.work("list", self._read, question)
 
     async def _read(self, question: Question) -> None:
@@ -185,13 +187,14 @@ class TranscriptsScreen(AppScreen):
     @on(Input.Submitted, "#where")
     def apply_where(self, event: Input.Submitted) -> None:
         """List what meets the condition; one that is wrong stays in the field, with what is wrong above the list."""
-        self.work("list", self._read_where, replace(self._question, where=event.value.strip()))
+        self._wanted = replace(self._question, where=event.value.strip())
+        self.work("list", self._read_where, self._wanted)
 
     async def _read_where(self, question: Question) -> None:
         try:
             await self._read(question)
         except QueryError as error:
-            self._say(str(error).splitlines()[0])
+            self.complain(error)
         else:
             self._close_fields()
 
@@ -339,6 +342,7 @@ class TranscriptsScreen(AppScreen):
     def complain(self, error: CcTuiError) -> None:
         """Show an error; one of a condition, where the list tells what it shows."""
         if isinstance(error, QueryError):
+            self._wanted = self._question
             self._say(str(error).splitlines()[0])
         else:
             super().complain(error)

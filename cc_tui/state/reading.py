@@ -46,6 +46,8 @@ class Place(msgspec.Struct, frozen=True):
     where: str = "text"
     """As `auditors.citations.Where`."""
     call_id: str | None = None
+    quote: str = ""
+    """What stands there; looked for where `end` is 0, as in scores that other programs gave."""
 
 
 class Reading:
@@ -110,24 +112,28 @@ class Reading:
         if block is None:
             return None
         index = next(i for i, one in enumerate(self.blocks) if one is block)
-        return index, ((place.start + ahead, place.end + ahead, HIT),)
+        start, end = place.start + ahead, place.end + ahead
+        if not place.end and place.quote and (found := block.text.find(place.quote)) >= 0:
+            start, end = found, found + len(place.quote)
+        return index, ((start, end, HIT),)
 
     def _calls_of(self, message_id: str) -> list[dict[str, Any]]:
         return next((m.tool_calls for m in self.transcript.messages if m.message_id == message_id), [])
 
 
 def places_of(judgement: Judgement) -> list[Place]:
-    """Where the quotes of a judgement stand, as far as they were found and their place is known."""
+    """Where the quotes of a judgement stand that were found."""
     return [
         Place(
             citation["message_id"],
-            citation["start"],
-            citation["end"],
+            citation.get("start") or 0,
+            citation.get("end") or 0,
             citation.get("where") or "text",
             citation.get("call_id"),
+            str(citation.get("quote", "")),
         )
         for citation in judgement.citations
-        if citation.get("verified") and citation.get("message_id") and citation.get("end") is not None
+        if citation.get("verified") and isinstance(citation.get("message_id"), str)
     ]
 
 
