@@ -74,9 +74,9 @@ def first_lit(block: Block, texts: Sequence[str]) -> int:
 @lru_cache(maxsize=64)
 def _lit_lines(block: Block, texts: tuple[str, ...]) -> tuple[tuple[tuple[str, str], ...], ...]:
     """Of every line its pieces, each after the name of its light."""
-    source = printable(block.text)
+    source = _shown(block.text)
     lights = [
-        (len(printable(block.text[:start])), len(printable(block.text[:end])), tone)
+        (len(_shown(block.text[:start])), len(_shown(block.text[:end])), tone)
         for start, end, tone in block.lights
     ]
     lines: list[tuple[tuple[str, str], ...]] = []
@@ -103,3 +103,8 @@ def _lit_lines(block: Block, texts: tuple[str, ...]) -> tuple[tuple[tuple[str, s
 def gap_below(block: Block, below: Block, *, folded: bool) -> int:
     """Blank lines between two blocks: one where another speaker follows; none if both are `folded`."""
     return 0 if below.voice is Voice.RULE or folded else 1
+
+
+def _shown(text: str) -> str:
+    """A text as its lines show it: each paragraph on its own, as `block_lines` takes them."""
+    return "\n".join(printable(paragraph) for paragraph in text.split("\n"))
