@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from auditors.adhoc import AuditResult, ad_hoc_study, run_audit, run_audits
-    from auditors.engine import Options
+    from auditors.options import Options
     from auditors.rejudge import judge_transcripts
     from auditors.service import open_engine
     from auditors.study import load_study
@@ -28,7 +28,7 @@ __all__ = [
 
 _PLACES = {
     "AuditResult": "adhoc",
-    "Options": "engine",
+    "Options": "options",
     "ad_hoc_study": "adhoc",
     "judge_transcripts": "rejudge",
     "load_study": "study",

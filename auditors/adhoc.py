@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from auditors.engine import Options
+from auditors.options import Options
 from auditors.service import open_engine
 from auditors.study import HUMAN, StudyFile, study_of
 from store.errors import InputError

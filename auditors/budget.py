@@ -11,7 +11,7 @@ from store.errors import InputError
 from store.records import Mode
 
 if TYPE_CHECKING:
-    from auditors.engine import Options
+    from auditors.options import Options
     from auditors.study import Study
     from store.reader import Reader
 

@@ -21,7 +21,7 @@ from store.records import CallRole, Mode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from auditors.engine import Options
+    from auditors.options import Options
     from auditors.prices import Prices
     from auditors.study import Study
     from store.reader import Reader

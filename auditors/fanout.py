@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
     from pathlib import Path
 
-    from auditors.engine import Options
     from auditors.hub import Watch
+    from auditors.options import Options
     from auditors.plan import Judging
     from auditors.study import Study
     from store.records import Audit, AuditStatus, Message

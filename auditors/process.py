@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
 
-    from auditors.engine import Options
     from auditors.feed import Steering
+    from auditors.options import Options
     from auditors.plan import Judging
     from auditors.study import Study
     from store.journal import Journal

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from auditors.config import load_config
-from auditors.engine import Options
 from auditors.judge_prompts import Reading, rubric_hash
+from auditors.options import Options
 from auditors.order import Order, Rejudging
 from auditors.packs.pack import Pack, Preference, load_pack
 from auditors.study import Item, ModelPart, Study, StudyFile

@@ -22,7 +22,7 @@ from store.transcripts import read_records
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from auditors.engine import Options
+    from auditors.options import Options
     from auditors.study import AuditPart, Item, SingleTurnPart, Study
     from store.reader import Reader
 

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from auditors.engine import Engine, LiveRun, Options
+from auditors.engine import Engine, LiveRun
 from auditors.fanout import Fleet
 from auditors.feed import Focus, SetConcurrency, SetPaused, Stop, decode_command, encode
 from auditors.models.cache import open_folder
 from auditors.models.registry import Models
+from auditors.options import Options
 from auditors.order import Order
 from auditors.rejudge import load_order
 from auditors.study import StudyFile, load_study, study_of

@@ -470,14 +470,15 @@ def _items(
         if mode not in file.modes:
             continue
         ids = tuple(preference.id for preference in preferences)
+        more = pack.mode_instructions.get(mode, "")
         items += [
-            _item(mode, seed, ids, label, part.repeats)
+            _item(mode, seed + more, ids, label, part.repeats)
             for label, seed in list(seeds.items())[: part.max_seeds]
         ]
         if seeds:
             continue
         items += [
-            _item(mode, seed, (preference.id,), f"{preference.id}/{n}", part.repeats)
+            _item(mode, seed + more, (preference.id,), f"{preference.id}/{n}", part.repeats)
             for preference in preferences
             for n, seed in enumerate(preference.seeds[: part.max_seeds], start=1)
         ]

@@ -19,15 +19,19 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from auditors.engine import Engine, Options
+from auditors.options import Options
 from auditors.process import Process
 from auditors.service import open_engine
 from auditors.study import BUNDLED, load_study
 from store.reader import Reader
 from store.store import Store
+
+if TYPE_CHECKING:
+    from auditors.engine import Engine
 
 _DEMO = BUNDLED / "demo.toml"
 _COUNTS = """

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import msgspec
 
-from auditors.engine import Options
+from auditors.options import Options
 from auditors.service import Job
 from auditors.study import BUNDLED
 from benchmarks import writers

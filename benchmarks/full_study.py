@@ -29,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import msgspec
 
-from auditors.engine import Options
 from auditors.feed import Totals
+from auditors.options import Options
 from auditors.packs.pack import Kind, load_pack
 from auditors.plan import FINISHED, plan
 from auditors.service import Job

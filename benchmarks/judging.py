@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from auditors.engine import Options
+from auditors.options import Options
 from auditors.service import open_engine
 from auditors.study import load_study
 from store.reader import Reader

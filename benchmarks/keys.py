@@ -32,7 +32,7 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from auditors.engine import Options
+from auditors.options import Options
 from auditors.service import Job
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from auditors.engine import Options
 from auditors.models.registry import Models
+from auditors.options import Options
 from auditors.service import open_engine
 from auditors.sim.faults import mixed
 from auditors.sim.server import serve

@@ -21,7 +21,7 @@ from statistics import fmean
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from auditors.engine import Options
+from auditors.options import Options
 from auditors.service import open_engine
 from auditors.sim.truth import observed_rate, observed_score
 from auditors.study import BUNDLED, Study, load_study

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from auditors.engine import Options
+from auditors.options import Options
 from auditors.service import open_engine
 from auditors.study import BUNDLED, load_study
 from store.ids import new_id

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from auditors.adhoc import ad_hoc_study, read_results
-from auditors.engine import Options
 from auditors.feed import Added, Cards, Focused
+from auditors.options import Options
 from auditors.service import Job, open_engine, stop_on_signals
 from auditors.study import HUMAN, SCRIPT
 from cc_tui import plain, running

@@ -25,6 +25,7 @@ from cc_tui.run_commands import add_run_commands
 from cc_tui.sql_commands import add_sql
 from cc_tui.stats_command import add_stats
 from cc_tui.store_commands import add_labels_group, add_store_group
+from cc_tui.terminal import has_terminal
 from store.errors import CcTuiError, InputError, StoreError
 
 if TYPE_CHECKING:
@@ -303,11 +304,6 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return 0.0
-
-
-def has_terminal() -> bool:
-    """Whether the app can be shown: it reads keys from standard input and draws on the error output."""
-    return sys.stdin.isatty() and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _demo(parsed: argparse.Namespace) -> int:

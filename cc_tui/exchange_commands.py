@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from exports.intake import Incoming
     from exports.sources import Origin, Skipped
+    from store.store import Store
 
 _SHOWN = 10
 """Skipped files that are named one by one."""
@@ -110,14 +111,35 @@ def _import(parsed: argparse.Namespace) -> int:
     if parsed.pack:
         incoming, preferences = _of_pack(incoming, parsed.pack)
     with kept_pushed(parsed.store):
-        taken = take_in(Store.create(local_folder(parsed.store)), parsed.study, incoming, preferences)
+        store = Store.create(local_folder(parsed.store))
+        taken = take_in(store, parsed.study, incoming, preferences)
+        invalid = _gated(store, taken.study_id)
     plain.say(f"study {parsed.study} ({taken.study_id}): {_count(taken.imported, 'conversation')} imported")
     if taken.there:
         plain.say(f"{_count(taken.there, 'conversation')} of them were there already")
+    if invalid:
+        plain.say(
+            f"{_count(invalid, 'conversation')} did not pass the validity gate (`cc-tui gate` says why)"
+        )
     if taken.unscored:
         plain.say(f"{_count(taken.unscored, 'score')} had no value: they are counted as missing or unparsed")
     _tell_skipped(skipped)
     return Exit.FINDINGS if skipped else Exit.DONE
+
+
+def _gated(store: Store, study_id: str) -> int:
+    """Pass the study through the validity gate, as audits of our own are; how many are kept apart."""
+    from auditors.gate.regate import keep, regate
+    from store.reader import Reader
+    from store.records import AuditStatus
+
+    reader = Reader(store)
+    try:
+        found = list(regate(reader, study_id))
+    finally:
+        reader.close()
+    keep(store, found)
+    return sum(one.after.status is AuditStatus.INVALID for one in found)
 
 
 def _tell_skipped(skipped: list[Skipped]) -> None:

@@ -99,14 +99,14 @@ def add_judge_command(
 
 def _judge(parsed: argparse.Namespace) -> int:
     from cc_tui import running
-    from cc_tui.cli import has_terminal
+    from cc_tui.terminal import has_terminal
 
     job = _job(parsed)
     return running.run_job(job, parsed, headless=parsed.headless or not has_terminal())
 
 
 def _job(parsed: argparse.Namespace) -> Job:
-    from auditors.engine import Options
+    from auditors.options import Options
     from auditors.order import Order
     from auditors.service import Job
     from store.records import Branches

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -35,6 +36,32 @@ def add_pack_group(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     check.add_argument("packs", nargs="*", metavar="PACK", help="all bundled packs if left out")
     check.add_argument("--json", action="store_true", help="findings for scripts")
     check.set_defaults(command=_check)
+
+    bring = subcommands.add_parser(
+        "import",
+        help="make a pack of a clone of the paper's repository, in the paper's own words",
+        description="Reads the clone's files without running them. The pack holds the paper's texts: keep it, like "
+        "its canary string, out of training data.",
+    )
+    bring.add_argument("clone", type=Path, metavar="CLONE")
+    bring.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="a folder that does not exist"
+    )
+    bring.set_defaults(command=_import)
+
+
+def _import(parsed: argparse.Namespace) -> int:
+    from auditors.packs.upstream import import_clone
+    from cc_tui.plain import say
+
+    found = import_clone(parsed.clone, parsed.output)
+    say(
+        f"{parsed.output}: {found.evaluations} evaluations with {found.probes} questions, {found.seeds} seed "
+        f"instructions in two modes, {found.dimensions} rubrics"
+        + (f"; commit {found.commit[:12]}" if found.commit else "")
+    )
+    say(f"The clone has no rubric of {', '.join(found.from_ours)}: these are the bundled pack's.")
+    return Exit.DONE
 
 
 def _list(parsed: argparse.Namespace) -> int:

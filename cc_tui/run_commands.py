@@ -104,10 +104,11 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 def _attach(parsed: argparse.Namespace) -> int:
     from auditors.runs import find_live
-    from cc_tui import cli, running
+    from cc_tui import running
+    from cc_tui.terminal import has_terminal
     from store.mirror import kept_pushed, open_store
 
-    if not cli.has_terminal():
+    if not has_terminal():
         raise InputError(
             "The app needs a terminal: without one, `cc-tui control status` says how a run stands."
         )

@@ -12,9 +12,9 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
-from auditors.engine import Options, Resume
 from auditors.models.cache import default_folder
 from auditors.models.registry import Models
+from auditors.options import Options, Resume
 from auditors.revisions import identified, settled
 from auditors.service import Job, live_runs, open_engine, stop_on_signals
 from cc_tui import plain

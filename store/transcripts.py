@@ -87,8 +87,8 @@ def load_transcripts(reader: Reader, audit_ids: Sequence[str]) -> list[Transcrip
         if audit_id not in audits:
             raise InputError(f"The store has no audit {audit_id!r}.")
     of_these = "list_contains(?, audit_id) ORDER BY"
-    messages = _by_audit(read_records(reader, Message, f"{of_these} seq", [ids]))
-    judgements = _by_audit(
+    messages = by_audit(read_records(reader, Message, f"{of_these} seq", [ids]))
+    judgements = by_audit(
         read_records(reader, Judgement, f"{of_these} kind, dimension, judge, repeat", [ids])
     )
     return [
@@ -101,7 +101,8 @@ def load_transcripts(reader: Reader, audit_ids: Sequence[str]) -> list[Transcrip
     ]
 
 
-def _by_audit(records: list[_A]) -> dict[str, list[_A]]:
+def by_audit(records: list[_A]) -> dict[str, list[_A]]:
+    """Records of each audit, in their order."""
     found: dict[str, list[_A]] = {}
     for record in records:
         found.setdefault(record.audit_id, []).append(record)

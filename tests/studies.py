@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from auditors.engine import Options
 from auditors.models.endpoint import WireProtocol
+from auditors.options import Options
 from auditors.service import Job, open_engine
 from auditors.study import BUNDLED, load_study
 from store.reader import Reader

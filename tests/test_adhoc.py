@@ -184,7 +184,7 @@ async def test_an_ad_hoc_study_is_the_latest_only_where_there_is_no_other(tmp_pa
 def test_the_engine_process_takes_an_ad_hoc_study_as_its_job(tmp_path: Path) -> None:
     import msgspec
 
-    from auditors.engine import Options
+    from auditors.options import Options
 
     file = ad_hoc_study(**WHAT)
     job = Job(study_file=file, store=str(tmp_path / "s"), options=Options(speed=None))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from auditors.audit import AuditLoop, Limits, Outcome
+from auditors.audit import AuditLoop, AuditWatcher, Limits, Outcome
 from auditors.conversation import Change, rebuild
 from auditors.drivers import ModelDriver, ScriptDriver
 from auditors.feed import Card, Entry, Hello
@@ -313,13 +313,21 @@ async def test_every_message_is_stored_before_it_is_shown(bench: Bench) -> None:
     loop, _, entries = bench.loop(Scripted("one", "two"))
     seen: list[int] = []
     reader = Reader(bench.store)
-    original: Callable[[Entry], None] = loop._watcher.entry
 
-    def check(entry: Entry) -> None:
-        original(entry)
-        seen.append(reader.rows("SELECT count(*) AS n FROM messages")[0]["n"])
+    class Counting:
+        """Does what the watcher does, and counts the messages that the store has by then."""
 
-    loop._watcher.entry = check  # type: ignore[method-assign]
+        def __init__(self, watcher: AuditWatcher) -> None:
+            self._watcher = watcher
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._watcher, name)
+
+        def entry(self, entry: Entry) -> None:
+            self._watcher.entry(entry)
+            seen.append(reader.rows("SELECT count(*) AS n FROM messages")[0]["n"])
+
+    loop._watcher = Counting(loop._watcher)  # type: ignore[assignment]
     await loop.run(ScriptDriver([[say("a"), RESUME], [say("b"), RESUME], [END]]))
     reader.close()
     assert seen == [1, 2, 3, 4]

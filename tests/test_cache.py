@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from auditors.engine import Options
 from auditors.models.base import (
     ChatMessage,
     Effort,
@@ -28,6 +27,7 @@ from auditors.models.base import (
 from auditors.models.cache import CachedModel
 from auditors.models.endpoint import Endpoint
 from auditors.models.registry import Models
+from auditors.options import Options
 from auditors.sim.server import Server, serve
 from cc_tui.cli import main
 from tests.studies import assert_whole, one, query, run_study, small_study

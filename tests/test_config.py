@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from auditors.config import Config, load_config
-from auditors.engine import Options
 from auditors.models.endpoint import Prefill, WireProtocol
 from auditors.models.registry import Models
+from auditors.options import Options
 from auditors.sim.server import serve
 from auditors.study import Study, load_study
 from cc_tui.cli import main

@@ -14,7 +14,6 @@ import msgspec
 import pytest
 
 from auditors import engine as engine_module
-from auditors.engine import Options
 from auditors.feed import (
     Added,
     Cards,
@@ -31,6 +30,7 @@ from auditors.feed import (
 )
 from auditors.models.base import ErrorKind, ModelError
 from auditors.models.registry import Models
+from auditors.options import Options
 from auditors.service import Job, live_runs, open_engine
 from auditors.study import load_study
 from store.errors import InputError

@@ -11,10 +11,10 @@ import pytest
 
 from auditors import prompts
 from auditors.budget import Budget, Work
-from auditors.engine import Options
 from auditors.estimate import Estimate, estimate, total
 from auditors.models.base import ChatMessage, Request, Role, TextDelta, Usage
 from auditors.models.tokens import asked_chars, tokens_of
+from auditors.options import Options
 from auditors.sim.server import Fault, Reply, serve
 from auditors.study import load_study
 from auditors.workload import Tally, auditor_work, target_work

@@ -424,6 +424,19 @@ def test_import_and_export_as_a_user_calls_them(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "logs")
 
 
+def test_imported_audits_pass_the_validity_gate_like_our_own(tmp_path: Path) -> None:
+    good, bad = (petri_file(tmp_path / "in" / f"transcript_{n}.json") for n in (1, 2))
+    bad.write_text(
+        bad.read_text().replace(" quiet.", "Error code: 500 - {'error': {'message': 'overloaded'}}")
+    )
+    done = cc_tui("import", tmp_path / "in", "--study", "s", "--store", tmp_path / "store")
+    assert "1 conversation did not pass the validity gate" in done.stdout
+    rows = query(tmp_path / "store", "SELECT status, gate <> '' AS gated FROM audits ORDER BY status")
+    assert rows == [{"status": "invalid", "gated": True}, {"status": "ok", "gated": True}]
+    assert one(tmp_path / "store", "SELECT count(*) FROM scores WHERE audit_status = 'ok'") == 1
+    assert good.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from auditors import fanout
-from auditors.engine import Engine, Options
+from auditors.engine import Engine
 from auditors.fanout import Member
 from auditors.feed import Cancel, Hold
+from auditors.options import Options
 from auditors.service import open_engine
 from auditors.study import load_study
 from store.errors import InputError

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from auditors.engine import Engine, Options, Resume
+from auditors.engine import Engine
 from auditors.models.registry import Models
+from auditors.options import Options, Resume
 from auditors.service import open_engine
 from auditors.study import load_study
 from store.errors import InputError

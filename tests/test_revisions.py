@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from auditors.engine import Options
+from auditors.options import Options
 from auditors.packs import pack
 from auditors.plan import plan
 from auditors.study import load_study

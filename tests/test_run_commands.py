@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from auditors.engine import Options
+from auditors.options import Options
 from auditors.service import open_engine
 from auditors.study import load_study
 from cc_tui.cli import main

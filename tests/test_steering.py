@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
-from auditors.engine import Engine, Options
+from auditors.engine import Engine
 from auditors.feed import (
     Act,
     Added,
@@ -33,6 +33,7 @@ from auditors.feed import (
     decode_frame,
     encode,
 )
+from auditors.options import Options
 from auditors.service import live_runs, open_engine
 from auditors.study import load_study
 from store.records import Driver

@@ -12,7 +12,7 @@ import msgspec
 
 from auditors.gate.check import Subject, Verdict, check
 from store.records import Audit, AuditStatus, Author, CallRole, CallStatus, Message
-from store.transcripts import read_records
+from store.transcripts import by_audit, read_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from store.reader import Reader
     from store.store import Store
 
+_AT_ONCE = 200
+"""Audits that are read together."""
 _ANSWERED = (CallStatus.OK, CallStatus.REFUSED)
 
 
@@ -47,9 +49,12 @@ class Regated(msgspec.Struct, frozen=True):
 def regate(reader: Reader, study_id: str) -> Iterator[Regated]:
     """Every audit of a study that went to its end, gated anew; blocking. `keep` stores what comes of it."""
     where = "study_id = ? AND status IN (?, ?) ORDER BY launch_index, audit_id"
-    for audit in read_records(reader, Audit, where, [study_id, AuditStatus.OK, AuditStatus.INVALID]):
-        verdict = _verdict(reader, audit)
-        yield Regated(audit, _with(audit, verdict))
+    audits = read_records(reader, Audit, where, [study_id, AuditStatus.OK, AuditStatus.INVALID])
+    for start in range(0, len(audits), _AT_ONCE):
+        # One query costs about the same for one audit as for a hundred.
+        stored = _Stored(reader, [audit.audit_id for audit in audits[start : start + _AT_ONCE]])
+        for audit in audits[start : start + _AT_ONCE]:
+            yield Regated(audit, _with(audit, check(stored.subject(audit))))
 
 
 def keep(store: Store, found: list[Regated]) -> int:
@@ -81,32 +86,41 @@ def _with(audit: Audit, verdict: Verdict) -> Audit:
     )
 
 
-def _verdict(reader: Reader, audit: Audit) -> Verdict:
-    messages = read_records(reader, Message, "audit_id = ? ORDER BY seq", [audit.audit_id])
-    ended = reader.rows(
-        "SELECT payload->>'$.by' AS ended_by FROM events WHERE audit_id = ? AND kind = 'ended' ORDER BY seq",
-        [audit.audit_id],
-    )
-    return check(
-        Subject(
+class _Stored:
+    """What the store has of some audits, as far as the gate wants it."""
+
+    def __init__(self, reader: Reader, audit_ids: list[str]) -> None:
+        chosen = "list_contains(?::VARCHAR[], audit_id)"
+        self._messages = by_audit(read_records(reader, Message, f"{chosen} ORDER BY seq", [audit_ids]))
+        self._ended = {
+            row["audit_id"]: row["ended_by"]
+            for row in reader.rows(
+                "SELECT audit_id, last(payload->>'$.by' ORDER BY seq) AS ended_by FROM events "
+                f"WHERE {chosen} AND kind = 'ended' GROUP BY audit_id",
+                [audit_ids],
+            )
+        }
+        self._calls: defaultdict[str, list[str | None]] = defaultdict(list)
+        for row in reader.rows(
+            f"SELECT audit_id, stop_reason FROM model_calls WHERE {chosen} AND role = ? AND status IN (?, ?) "
+            "ORDER BY created_at, call_id",
+            [audit_ids, CallRole.TARGET, *_ANSWERED],
+        ):
+            self._calls[row["audit_id"]].append(row["stop_reason"])
+
+    def subject(self, audit: Audit) -> Subject:
+        messages = self._messages.get(audit.audit_id, [])
+        return Subject(
             mode=audit.mode,
             driver=audit.driver,
             messages=messages,
             final_view=audit.final_view,
-            stops=_stops(reader, audit.audit_id, messages),
-            ended_by=ended[-1]["ended_by"] if ended else "",
+            stops=self._stops(audit.audit_id, messages),
+            ended_by=self._ended.get(audit.audit_id) or "",
         )
-    )
 
-
-def _stops(reader: Reader, audit_id: str, messages: list[Message]) -> dict[str, str | None]:
-    """Why each reply ended: every call that was answered has added one. Imported audits have no calls."""
-    calls = reader.rows(
-        "SELECT stop_reason FROM model_calls WHERE audit_id = ? AND role = ? AND status IN (?, ?) "
-        "ORDER BY created_at, call_id",
-        [audit_id, CallRole.TARGET, *_ANSWERED],
-    )
-    replies = [message.message_id for message in messages if message.author is Author.TARGET]
-    if len(calls) != len(replies):
-        return {}
-    return {reply: call["stop_reason"] for reply, call in zip(replies, calls, strict=True)}
+    def _stops(self, audit_id: str, messages: list[Message]) -> dict[str, str | None]:
+        """Why each reply ended: every call that was answered has added one. Imported audits have no calls."""
+        calls = self._calls[audit_id]
+        replies = [message.message_id for message in messages if message.author is Author.TARGET]
+        return dict(zip(replies, calls, strict=True)) if len(calls) == len(replies) else {}

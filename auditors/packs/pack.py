@@ -17,6 +17,7 @@ import msgspec
 
 from auditors.toml_lines import line_of
 from store.errors import InputError
+from store.records import Mode
 
 BUNDLED = Path(__file__).parent
 MANIFEST = "pack.toml"
@@ -119,6 +120,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The canary string of the material that the texts were made from, if it has one."""
     probe_sets: dict[str, list[str]] = {}
     """Questions that several preferences are judged on, by the set's name."""
+    mode_instructions: dict[Mode, str] = {}
+    """What is added to every seed instruction in a mode, for packs that bring the words of another study."""
 
 
 class Seed(msgspec.Struct, frozen=True):
@@ -137,6 +140,8 @@ class Pack(msgspec.Struct, frozen=True, kw_only=True):
     content_hash: str
     preferences: dict[str, Preference]
     probe_sets: dict[str, list[str]]
+    mode_instructions: dict[Mode, str] = {}
+    """What is added to every seed instruction in a mode."""
     seeds: dict[str, Seed] = {}
     """By their ids; each is meant for all preferences that a study judges."""
     tags: dict[str, tuple[str, ...]] = {}
@@ -176,6 +181,7 @@ def load_pack(name: str, base: Path | None = None) -> Pack:
         content_hash=digest.hexdigest()[:16],
         preferences=dict(sorted(preferences.items())),
         probe_sets=head.probe_sets,
+        mode_instructions=head.mode_instructions,
     )
 
 
