@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from store.store import Store
 
-_FOLDER = "desk"
 _HISTORY = 200
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.@-]")
 
@@ -87,7 +86,7 @@ def change_desk(store: Store, person: str | None, change: Callable[[Desk], Desk]
 
 
 def _path(store: Store, person: str | None) -> Path:
-    return store.root / _FOLDER / f"{_UNSAFE.sub('_', person or _user())}.json"
+    return store.root / layout.DESK / f"{_UNSAFE.sub('_', person or _user())}.json"
 
 
 def _user() -> str:

@@ -7,6 +7,7 @@
   lake/<table>/study_id=…/run_id=…/<writer>-<first>-<last>.parquet    immutable; holds segments first to last
   lake/_manifest/<writer>-<first>-<last>.json what those segments became, written after all tables
   labels/<annotator>.jsonl                    append-only, one file for each person
+  desk/<person>.json                          what a person keeps beside the data; no part of it
   catalog.duckdb                              views only
 ```
 A writer's name is `<study_id>.<run_id>.<nonce>`, so that its files say where they belong.
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 JOURNAL = "journal"
 LAKE = "lake"
 LABELS = "labels"
+DESK = "desk"
 STORE_FILE = "store.json"
 CATALOG = "catalog.duckdb"
 MARKS = "_manifest"

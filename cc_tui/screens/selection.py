@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _OF_STUDIES = ("report", "figures")
 """Formats that are made of a whole study."""
-_SELECTIONS = "desk"
 
 
 def export_selected(screen: AppScreen, audit_ids: Sequence[str]) -> None:
@@ -108,7 +107,7 @@ def keep_selection(store: Store, audit_ids: Sequence[str]) -> Path:
     Raises:
         InputError: the store's folder cannot be written.
     """
-    path = store.root / _SELECTIONS / f"selection-{content_hash(sorted(audit_ids))[:12]}.csv"
+    path = store.root / layout.DESK / f"selection-{content_hash(sorted(audit_ids))[:12]}.csv"
     out = io.StringIO(newline="")
     csv.writer(out).writerows([["audit_id"], *([one] for one in sorted(audit_ids))])
     try:
