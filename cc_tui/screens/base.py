@@ -130,6 +130,11 @@ class AppScreen(Screen[None]):
         """The result of `function` on the listing of the store, as `ask` gives that of one on the reader."""
         return await self.ask(lambda reader: function(self.services.listing(reader)))
 
+    async def mark_simulated(self) -> None:
+        """Mark the screen, if anything in the store is simulated."""
+        rows = await self.ask(lambda reader: reader.rows("SELECT bool_or(simulated) AS any FROM studies"))
+        self.say_simulated(bool(rows[0]["any"]))
+
     def work(self, group: str, job: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
         """Run `job(*args)` beside the screen; a newer job of the group replaces an older one."""
 

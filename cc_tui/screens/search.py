@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from store.listing import Listing
 
 _LANE = "search"
-_BEFORE = 26
+_BEFORE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,9 @@ class _Row:
 
 
 _COLUMNS: tuple[Column[_Row], ...] = (
-    Column("condition", 14, lambda row: row.condition),
-    Column("mode", 6, lambda row: MODES.get(row.mode, row.mode), lambda _: "soft"),
-    Column("item", 14, lambda row: row.item),
+    Column("condition", 12, lambda row: row.condition),
+    Column("mode", 6, lambda row: MODES.get(row.mode, row.mode), lambda _: "soft", spare=True),
+    Column("item", 14, lambda row: row.item, spare=True),
     Column(
         "who", 7, lambda row: row.hit.author, lambda row: "target" if row.hit.author == "target" else "user"
     ),
@@ -91,6 +91,7 @@ class SearchScreen(AppScreen):
         """Begin with the words."""
         self.query_one("#words").focus()
         self._say("Upper and lower case are the same.")
+        self.work("simulated", self.mark_simulated)
 
     @on(Input.Submitted, "#words")
     def begin(self, event: Input.Submitted) -> None:
@@ -131,8 +132,6 @@ class SearchScreen(AppScreen):
         self._show(f"{end}, {time.monotonic() - self._began:.1f} s")
 
     def _show(self, state: str) -> None:
-        if self._rows:
-            self.say_simulated(self.services.live.simulated or self._simulated)
         self.query_one(LineTable).show(self._rows, "Nobody said that.")
         audits = len({row.hit.audit_id for row in self._rows})
         self._say(

@@ -15,7 +15,7 @@ from cc_tui.screens.base import AppScreen
 from cc_tui.screens.listing import Behind
 from cc_tui.screens.picking import Ask, Option, Pick
 from cc_tui.screens.reader import ReaderScreen
-from cc_tui.state.charts import Chart, drawing
+from cc_tui.state.charts import Chart, bar_looks, drawing
 from cc_tui.state.columns import plain_looks
 from cc_tui.widgets.arrow_table import ArrowTable
 from cc_tui.widgets.line_table import LineTable
@@ -84,6 +84,7 @@ class SqlScreen(AppScreen):
         desk = await self.ask(lambda _: read_desk(store, person))
         if not self._editor.text:
             self._write(desk.queries[-1] if desk.queries else _FIRST)
+        await self.mark_simulated()
         rows = await self.ask(lambda reader: reader.rows(_COLUMNS))
         self._editor.columns = {row["table_name"]: row["columns"] for row in rows}
 
@@ -138,8 +139,6 @@ class SqlScreen(AppScreen):
         result = self._result
         if result is None:
             return
-        if "simulated" in result.column_names:
-            self.say_simulated(True in result["simulated"].unique().to_pylist())
         self._table.fill(result, plain_looks(result), "No row.", top=True)
         self._draw_chart()
         self.set_focus(self._shown)
@@ -152,10 +151,13 @@ class SqlScreen(AppScreen):
         cut = " (the beginning of more)" if self._cut else ""
         parts = [f"{rows}{cut} in {self._took:.2f} s"]
         charted = False
+        if result is not None:
+            bars = bar_looks(result, self.size.width - 2) if self._chart is Chart.BAR else None
+            self._table.fill(result, bars or plain_looks(result), "No row.")
         if self._chart is not Chart.NONE and result is not None:
             drawn = drawing(result, self._chart)
             parts += [self._chart, *([drawn.note] if drawn.note else [])]
-            charted = bool(drawn.y)
+            charted = bool(drawn.y) and self._chart is not Chart.BAR
             if charted:
                 plot.draw(drawn)
         plot.display = charted

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from cc_tui.state.columns import Look, plain_looks
 from store.text import one_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_MOST_BARS, _MOST_POINTS, _LABEL = 40, 5_000, 28
+_MOST_POINTS, _LABEL = 5_000, 28
 
 
 class Chart(StrEnum):
@@ -33,48 +34,60 @@ class Drawing:
     chart: Chart
     x: list[float]
     y: list[float]
-    labels: list[str]
     x_title: str
     y_title: str
     note: str = ""
     """Why there is no chart, or what it does not show."""
 
 
+def bar_looks(table: pa.Table, width: int) -> list[Look]:
+    """The columns of a result as bars: what is no number, a bar of the first number, that number; none without one.
+
+    Args:
+        table: the result.
+        width: cells in all.
+    """
+    names = table.column_names
+    numbers = [index for index in range(len(names)) if _is_number(table, index)]
+    if not numbers:
+        return []
+    looks = plain_looks(table)
+    number = looks[numbers[0]]
+    labels = [
+        replace(look, width=min(look.width, _LABEL)) for i, look in enumerate(looks) if i not in numbers
+    ]
+    values = [abs(value) for value in _numbers(table, numbers[0]) if value is not None]
+    longest, room = (
+        max(values, default=0) or 1.0,
+        width - sum(look.width + 1 for look in (*labels, number)) - 3,
+    )
+    room = max(room, 1)
+
+    def bar(value: float | None) -> str:
+        found = _number(value)
+        return "" if found is None else "█" * max(round(abs(found) / longest * room), int(found != 0))
+
+    def tone(value: float | None) -> str:
+        found = _number(value)
+        return "bad" if found is not None and found < 0 else "target"
+
+    return [*labels, Look(number.name, "", room, bar, tone), number]
+
+
 def drawing(table: pa.Table, chart: Chart) -> Drawing:
-    """The chart of a result: bars of the first number by what is no number, a histogram of the first number,
+    """The chart of a result: a histogram of the first number,
     points or a line of the second number by the first; with one number only, by the number of the row."""
     names = table.column_names
     numbers = [index for index in range(len(names)) if _is_number(table, index)]
     if not numbers:
-        return Drawing(chart, [], [], [], "", "", "A chart needs a column of numbers.")
+        return Drawing(chart, [], [], "", "", "A chart needs a column of numbers.")
     if chart is Chart.BAR:
-        others = [index for index in range(len(names)) if index not in numbers] or [numbers[0]]
-        value = numbers[-1] if others[0] == numbers[0] else numbers[0]
-        rows = table.slice(0, _MOST_BARS)
-        told = zip(*(rows.column(index).to_pylist() for index in others), strict=True)
-        labels = [one_line(" · ".join(map(str, one)), _LABEL) for one in told]
-        pairs = [
-            (label, number)
-            for label, number in zip(labels, _numbers(rows, value), strict=True)
-            if number is not None
-        ]
-        left_out = f"the first {_MOST_BARS} of {table.num_rows:,} rows" if table.num_rows > _MOST_BARS else ""
-        heights = [number for _, number in pairs]
-        return _drawn(
-            chart,
-            heights,
-            heights,
-            [label for label, _ in pairs],
-            " · ".join(names[index] for index in others),
-            names[value],
-            left_out,
-        )
+        # Drawn in the table itself.
+        return Drawing(chart, [], [], "", "")
     first = _numbers(table, numbers[0])
     if chart is Chart.HISTOGRAM:
         values = [number for number in first if number is not None]
-        return _drawn(
-            chart, values, values, [], names[numbers[0]], "rows", _missing(len(first) - len(values))
-        )
+        return _drawn(chart, values, values, names[numbers[0]], "rows", _missing(len(first) - len(values)))
     if len(numbers) > 1:
         x, y, x_title, y_title = first, _numbers(table, numbers[1]), names[numbers[0]], names[numbers[1]]
     else:
@@ -86,15 +99,13 @@ def drawing(table: pa.Table, chart: Chart) -> Drawing:
         points = points[:_MOST_POINTS]
     if chart is Chart.LINE:
         points.sort()
-    return _drawn(chart, [a for a, _ in points], [b for _, b in points], [], x_title, y_title, note)
+    return _drawn(chart, [a for a, _ in points], [b for _, b in points], x_title, y_title, note)
 
 
-def _drawn(
-    chart: Chart, x: list[float], y: list[float], labels: list[str], x_title: str, y_title: str, note: str
-) -> Drawing:
+def _drawn(chart: Chart, x: list[float], y: list[float], x_title: str, y_title: str, note: str) -> Drawing:
     if not y:
         note = "There is no number to draw."
-    return Drawing(chart, x, y, labels, one_line(x_title, _LABEL), one_line(y_title, _LABEL), note)
+    return Drawing(chart, x, y, one_line(x_title, _LABEL), one_line(y_title, _LABEL), note)
 
 
 def _missing(count: int) -> str:

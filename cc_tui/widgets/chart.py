@@ -26,20 +26,14 @@ class ResultChart(PlotextPlot, can_focus=True):
         plot = self.plt
         plot.clear_figure()
         match drawing.chart:
-            case Chart.BAR:
-                # The first row is drawn at the bottom otherwise.
-                plot.bar(drawing.labels[::-1], drawing.y[::-1], orientation="horizontal", width=0.5)
             case Chart.HISTOGRAM:
                 plot.hist(drawing.x, bins=_BINS)
             case Chart.SCATTER:
                 plot.scatter(drawing.x, drawing.y)
             case Chart.LINE:
                 plot.plot(drawing.x, drawing.y)
-            case Chart.NONE:
+            case Chart.NONE | Chart.BAR:
                 return
-        across, up = drawing.x_title, drawing.y_title
-        if drawing.chart is Chart.BAR:
-            across, up = up, across
-        plot.xlabel(across)
-        plot.ylabel(up)
+        plot.xlabel(drawing.x_title)
+        plot.ylabel(drawing.y_title)
         self.refresh()

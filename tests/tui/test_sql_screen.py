@@ -15,7 +15,7 @@ from cc_tui.screens.picking import Pick
 from cc_tui.screens.reader import ReaderScreen
 from cc_tui.screens.transcripts import TranscriptsScreen
 from cc_tui.state.blocks import Block, Voice
-from cc_tui.state.charts import Chart, drawing
+from cc_tui.state.charts import Chart, bar_looks, drawing
 from cc_tui.state.word_diff import change_blocks
 from cc_tui.widgets.block_lines import block_lines, line_parts
 from cc_tui.widgets.completion import completions
@@ -55,7 +55,8 @@ async def test_results_are_shown_charted_and_lead_to_transcripts(study_store: St
         for name in ("bars", "histogram", "scatter", "line"):
             await pilot.press("c")
             await until(pilot, lambda name=name: f"· {name}" in screen_text(pilot))
-            assert app.screen.query_one("#chart").display
+            assert app.screen.query_one("#chart").display == (name != "bars")
+            assert "█" in screen_text(pilot) or name != "bars"
         await pilot.press("c", "enter")
         await until(pilot, lambda: "showing 2 of 12" in screen_text(pilot))
         assert isinstance(app.screen, TranscriptsScreen)
@@ -126,9 +127,15 @@ def test_completion_leaves_literals_alone():
 
 def test_charts_leave_out_what_is_no_number():
     table = pa.table({"name": ["a", HOSTILE, "c"], "x": [1, 2, None], "y": [1.5, float("nan"), 2.0]})
-    bars = drawing(table, Chart.BAR)
-    assert bars.y == [1, 2]
-    assert not [sign for sign in FORBIDDEN if sign in "".join(bars.labels)]
+    label, bar, number = bar_looks(table.select(["name", "x"]), 60)
+    assert (label.name, number.name) == ("name", "x")
+    assert [len(bar.text(value)) for value in (2, 1, None, -2)] == [
+        bar.width,
+        round(bar.width / 2),
+        0,
+        bar.width,
+    ]
+    assert bar_looks(table.select(["name"]), 60) == []
     points = drawing(table, Chart.SCATTER)
     assert (points.x, points.y) == ([1], [1.5])
     assert "2 rows" in points.note
