@@ -44,6 +44,7 @@ GOALS = {
     "sort by a score, first time": None,
     "sort by a score": 200,
     "transcript": 50,
+    "next transcript": 50,
     "key down": 50,
     "page down": 50,
     "search, first hits": None,
@@ -147,7 +148,12 @@ async def measure(root: Path, began: float) -> dict[str, list[float]]:
             reader._load()
             await _until(pilot, lambda: "target 1" in _text(pilot))
             taken["transcript"].append((time.perf_counter() - start) * 1e3)
-            await _until(pilot, lambda: reader._details is not None)
+            await _until(pilot, lambda: reader._ahead is not None)
+            start = time.perf_counter()
+            reader.action_neighbour(1)
+            await _until(pilot, lambda: "target 1" in _text(pilot))
+            taken["next transcript"].append((time.perf_counter() - start) * 1e3)
+            await _until(pilot, lambda: reader._ahead is not None)
         reader.action_back()
         await pilot.pause()
 
