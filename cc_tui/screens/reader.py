@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from store.reader import Reader
     from store.transcripts import Transcript
 
+_PATIENCE = 0.2
+"""Seconds after which it is said that a transcript is being read."""
 _EMPTY = {
     View.ALL: "Nothing was said in this audit.",
     View.TARGET: "The target saw nothing in the end.",
@@ -100,8 +102,13 @@ class ReaderScreen(AppScreen):
 
     def _load(self) -> None:
         self._reading = self._details = None
-        self._talk.load([], "Reading …")
         self.work("transcript", self._read, self._audit_ids[self._index])
+        # The old one stays until then: painting an empty screen would take from the time of reading.
+        self.set_timer(_PATIENCE, self._say_reading)
+
+    def _say_reading(self) -> None:
+        if self._reading is None:
+            self._talk.load([], "Reading …")
 
     async def _read(self, audit_id: str) -> None:
         ahead, self._ahead = self._ahead, None
