@@ -32,6 +32,8 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Price of input tokens that the endpoint had cached; that of other input where it is not given."""
     cache_write: _Dollars | None = None
     """Price of input tokens that the endpoint put into its cache; that of other input where it is not given."""
+    training: _Dollars | None = None
+    """Price of tokens that the model is trained on, where it can be."""
     source: str = ""
     """Where the price was read, and when."""
 

@@ -25,6 +25,7 @@ from auditors.prices import Price, Prices
 from auditors.realism import SEEN, CheckedMove, realism_hash
 from auditors.script import Script, load_script
 from auditors.toml_lines import decode_toml, read_toml, refuse
+from auditors.training.jobs import Trained
 from store.errors import InputError
 from store.ids import content_hash
 from store.records import Branches, ConditionRole, Driver, Mode
@@ -126,6 +127,8 @@ class ConditionPart(_Part, frozen=True, kw_only=True):
     effort: Effort | None = None
     cache: bool = False
     """Whether `--cache` may answer for the target."""
+    trained: Trained | None = None
+    """Where its model comes from, if `cc-tui train` made it."""
     weights: WeightsPart = WeightsPart()
     """What is known of its weights; recorded, and no part of what makes it this condition."""
 
@@ -138,7 +141,22 @@ class ConditionPart(_Part, frozen=True, kw_only=True):
         """What makes it this condition; how cheaply it is run does not."""
         fields: dict[str, Any] = msgspec.to_builtins(self)
         del fields["cache"], fields["weights"]
+        if self.trained is None:
+            del fields["trained"]
         return fields
+
+
+class TrainPart(_Part, frozen=True, kw_only=True):
+    """Conditions that `cc-tui run` trains first: one for each training seed of a recipe."""
+
+    recipe: str
+    """Path of the recipe."""
+    role: ConditionRole
+    seeds: _Count | None = None
+    """Training seeds 1 to this number; the recipe's own number if it is left out."""
+    system_prompt: str | None = None
+    temperature: _Temperature | None = 1.0
+    max_tokens: _Count | None = 1000
 
 
 class SingleTurnPart(_Part, frozen=True):
@@ -201,7 +219,9 @@ class StudyFile(_Part, frozen=True, kw_only=True):
     """The first one's scores are reported; the others show how much depends on it."""
     judging: Reading = Reading()
     """What they are shown of an audit: `branches` (`all`, or only the `surviving` one) and `reasoning`."""
-    conditions: tuple[ConditionPart, ...]
+    conditions: tuple[ConditionPart, ...] = ()
+    train: tuple[TrainPart, ...] = ()
+    """More conditions, whose models are trained first."""
     endpoints: dict[str, Endpoint] = {}
     """Servers that `compatible:<alias>/<model>` speaks to."""
     prices: dict[str, Price] = {}
@@ -333,6 +353,24 @@ def load_study(path: Path, *, seed: int | None = None, name: str | None = None) 
     return resolve_study(file, text, path, load_config())
 
 
+def train_parts(path: Path) -> tuple[TrainPart, ...]:
+    """What a study file has trained first.
+
+    Raises:
+        InputError: the file cannot be read or is wrong; the message names the line.
+    """
+    return decode_toml(read_toml(path, "study file"), path, StudyFile, _CHOICES).train
+
+
+def check_study_text(text: str, path: Path) -> None:
+    """See whether a text would be a study file at that path.
+
+    Raises:
+        InputError: it would not.
+    """
+    resolve_study(decode_toml(text, path, StudyFile, _CHOICES), text, path, load_config())
+
+
 def study_of(file: StudyFile) -> Study:
     """Resolve a study that stands in no file; paths in it are relative to the working directory.
 
@@ -344,6 +382,7 @@ def study_of(file: StudyFile) -> Study:
 
 def resolve_study(file: StudyFile, text: str, path: Path, config: Config) -> Study:
     """Check a study file against its pack and list its items."""
+    file = _with_trained(file, text, path)
     _check(file, text, path)
     try:
         pack = load_pack(file.pack, path.parent)
@@ -374,9 +413,24 @@ def resolve_study(file: StudyFile, text: str, path: Path, config: Config) -> Stu
     )
 
 
+def _with_trained(file: StudyFile, text: str, path: Path) -> StudyFile:
+    """The file with the conditions that its [[train]] tables stand for."""
+    if not file.train:
+        return file
+    from auditors.training.conditions import conditions_of
+
+    found = list(file.conditions)
+    for index, part in enumerate(file.train):
+        try:
+            found += conditions_of(part, path)
+        except InputError as error:
+            refuse(text, path, str(error), f"$.train[{index}]", "recipe")
+    return msgspec.structs.replace(file, conditions=tuple(found), train=())
+
+
 def _check(file: StudyFile, text: str, path: Path) -> None:
     if not file.conditions:
-        refuse(text, path, "a study needs at least one [[conditions]]", "$.conditions")
+        refuse(text, path, "a study needs at least one [[conditions]] or [[train]]", "$.conditions")
     if not file.judges and not file.ad_hoc:
         refuse(text, path, "a study needs at least one [[judges]]", "$.judges")
     if not file.modes:
@@ -509,6 +563,7 @@ def _resolved(
 ) -> dict[str, Any]:
     # How fast and how cheaply a study is run does not make it another study.
     chosen: dict[str, Any] = msgspec.to_builtins(file)
+    del chosen["train"]
     for key in ("concurrency", "max_invalid_share", "prices", "dimensions", "seeds"):
         del chosen[key]
     if file.realism is None:

@@ -37,10 +37,16 @@ class CcTuiApp(App[None]):
     BINDINGS = bindings("app")
 
     def __init__(
-        self, store: Store, *, socket: Path | None = None, annotator: str | None = None, start: str = "live"
+        self,
+        store: Store,
+        *,
+        socket: Path | None = None,
+        annotator: str | None = None,
+        start: str = "live",
+        round_name: str | None = None,
     ) -> None:
         super().__init__()
-        self.services = Services(store, annotator, self.send)
+        self.services = Services(store, annotator, self.send, round_name=round_name)
         self._feed = FeedClient(socket) if socket is not None else None
         self._start = start
         for mode in SCREENS:

@@ -13,10 +13,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cc_tui.data_commands import add_data_group
 from cc_tui.exchange_commands import add_exchange
 from cc_tui.exits import Exit
 from cc_tui.gate_commands import add_gate_command
 from cc_tui.judge_commands import add_judge_command
+from cc_tui.label_commands import add_label
 from cc_tui.model_commands import add_model_commands
 from cc_tui.pack_commands import add_pack_group
 from cc_tui.plan_command import add_plan
@@ -26,6 +28,8 @@ from cc_tui.sql_commands import add_sql
 from cc_tui.stats_command import add_stats
 from cc_tui.store_commands import add_labels_group, add_store_group
 from cc_tui.terminal import has_terminal
+from cc_tui.train_commands import add_train_command
+from cc_tui.weights_commands import add_weights_group
 from store.errors import CcTuiError, InputError, StoreError
 
 if TYPE_CHECKING:
@@ -103,10 +107,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_sql(commands, _add_store)
 
-    label = commands.add_parser("label", help="label transcripts, blind to the judges")
-    label.add_argument("--annotator", required=True, metavar="NAME")
-    _add_store(label)
-    label.set_defaults(command=_label)
+    add_label(commands, _add_store, _label)
 
     check = commands.add_parser(
         "check", help="prove the store whole, or say what is wrong and how to mend it"
@@ -123,6 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     add_store_group(commands, _add_store)
     add_pack_group(commands)
     add_exchange(commands, _add_store)
+    add_data_group(commands, dollars=_dollars, speed=_speed)
+    add_weights_group(commands)
+    add_train_command(commands, count=_count, dollars=_dollars, speed=_speed)
 
     add_model_commands(commands)
     return parser
@@ -343,13 +347,18 @@ def _app(parsed: argparse.Namespace) -> int:
 def _label(parsed: argparse.Namespace) -> int:
     from store.mirror import kept_pushed, open_store
 
+    if not parsed.annotator:
+        raise InputError("Labels are kept under a name: give --annotator NAME.")
     store = open_store(parsed.store)
     if not has_terminal():
         raise InputError("Labelling needs a terminal: run `cc-tui label` in one.")
     from cc_tui import running
+    from store.round_progress import choose_round
 
     with kept_pushed(parsed.store):
-        return running.open_app(store, start="label", annotator=parsed.annotator)
+        if parsed.round:
+            choose_round(store, parsed.annotator, parsed.round)
+        return running.open_app(store, start="label", annotator=parsed.annotator, round_name=parsed.round)
 
 
 def _check(parsed: argparse.Namespace) -> int:

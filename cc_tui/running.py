@@ -19,6 +19,7 @@ from auditors.revisions import identified, settled
 from auditors.service import Job, live_runs, open_engine, stop_on_signals
 from cc_tui import plain
 from cc_tui.exits import Exit
+from cc_tui.train_commands import train_for_study
 from store.errors import InputError, StoreError
 from store.layout import STORE_FILE
 from store.mirror import local_folder
@@ -43,6 +44,7 @@ INVALID = (AuditStatus.NO_TARGET_TURN, AuditStatus.INFRA_ERROR, AuditStatus.INVA
 
 def run(study_file: Path, parsed: argparse.Namespace, *, headless: bool) -> int:
     """Run a study, go on with it, or only say what it will cost; `parsed` holds the options of `cc-tui run`."""
+    train_for_study(study_file, parsed)
     job = Job(
         study_file=str(study_file),
         store=str(parsed.store),
@@ -73,13 +75,20 @@ def run_job(job: Job, parsed: argparse.Namespace, *, headless: bool) -> int:
     return run_in_app(job)
 
 
-def open_app(store: Store, *, start: str, annotator: str | None = None, socket: Path | None = None) -> int:
+def open_app(
+    store: Store,
+    *,
+    start: str,
+    annotator: str | None = None,
+    socket: Path | None = None,
+    round_name: str | None = None,
+) -> int:
     """Show the app on a store, attached to the run that goes on there, if any."""
     from cc_tui.app import CcTuiApp
 
     if socket is None and (runs := live_runs(store)):
         socket = Path(runs[-1].socket)
-    app = CcTuiApp(store, socket=socket, annotator=annotator, start=start)
+    app = CcTuiApp(store, socket=socket, annotator=annotator, start=start, round_name=round_name)
     app.run()
     return app.return_code or Exit.DONE
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from cc_tui.labels_exchange import add_label_exchange
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -65,6 +67,7 @@ def add_labels_group(
     merge.add_argument("sources", nargs="+", type=Path, metavar="STORE_OR_FILE")
     add_store(merge)
     merge.set_defaults(command=_merge)
+    add_label_exchange(subcommands, add_store)
 
 
 def _stats(parsed: argparse.Namespace) -> int:
@@ -108,15 +111,18 @@ def _export(parsed: argparse.Namespace) -> int:
 
 def _merge(parsed: argparse.Namespace) -> int:
     from cc_tui.plain import say
-    from store.label_merge import merge_labels
+    from store.label_merge import merge_labels, merge_rounds
     from store.mirror import kept_pushed, open_store
 
     store = open_store(parsed.store)
     with kept_pushed(parsed.store):
         done = merge_labels(store, parsed.sources)
+        rounds = merge_rounds(store, parsed.sources)
     for merged in done:
         say(f"{merged.annotator}: {merged.added} added to {merged.before}")
-    if not done:
+    if rounds:
+        say(f"{rounds} rounds and versions of questions added")
+    if not done and not rounds:
         say("There are no labels to merge.")
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from store.latest import latest_study
 from store.parquet import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from stats.table import StudyTable
     from store.reader import Reader
@@ -175,20 +176,30 @@ def export(reader: Reader, form: str, target: Path, study: str | None, where: st
         QueryError: the condition is wrong.
         StoreError: the disk refused.
     """
+    with whole_target(target) as made:
+        return FORMATS[form].write(reader, _chosen(reader, study, where), made)
+
+
+@contextlib.contextmanager
+def whole_target(target: Path) -> Generator[Path]:
+    """A path to write a file or folder at; it becomes `target` when all is written, or never.
+
+    Raises:
+        InputError: the target exists.
+        StoreError: the disk refused.
+    """
     if target.exists() or target.is_symlink():
         raise InputError(f"{target} exists already: give a new name.")
-    chosen = _chosen(reader, study, where)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         # In the same folder, so that the rename stays on one disk.
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
             made = Path(folder) / "made"
-            written = FORMATS[form].write(reader, chosen, made)
+            yield made
             made.rename(target)
         layout.fsync_folder(target.parent)
     except OSError as error:
         raise StoreError(f"{target} cannot be written: {error.strerror}.") from None
-    return written
 
 
 def _chosen(reader: Reader, study: str | None, where: str | None) -> Chosen:

@@ -145,8 +145,9 @@ def corrections(
 
 
 def _values(ratings: Ratings, rules: Rules) -> Floats:
-    """The mean of people's labels, by question; NaN where there is none."""
-    codes = np.stack(list(ratings.people.values()))
+    """What people say, by question: an adjudicator's value, else the mean of the labels; NaN where there is none."""
+    settled = ~np.isnan(ratings.decided)
+    codes = np.where(settled, ratings.decided, np.stack(list(ratings.people.values())))
     if ratings.kind is JudgementKind.STATEMENT:
         unsure = codes == VERDICTS.index("not_sure")
         values = np.where(np.isnan(codes), np.nan, codes == VERDICTS.index("true"))

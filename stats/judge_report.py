@@ -15,7 +15,7 @@ from stats.groups import model_groups
 from stats.judge_error import Confusion
 from stats.methods import METHODS
 from stats.pairs import DRAWS, Pair, agree
-from stats.ratings import SCORES, VERDICTS, Ratings, read_ratings
+from stats.ratings import SCORES, STRATA, VERDICTS, Ratings, read_ratings
 from store.records import JudgementKind, Mode
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _weights(ratings: Ratings, labelled: npt.NDArray[np.bool_]) -> tuple[Floats 
     """
     drawn = labelled & ~np.isnan(ratings.drawn)
     stratum = ratings.stratum
-    size, got = np.bincount(stratum, minlength=2), np.bincount(stratum[drawn], minlength=2)
+    size, got = (np.bincount(codes, minlength=len(STRATA)) for codes in (stratum, stratum[drawn]))
     if not labelled.any():
         return None, ""
     if not drawn.any():

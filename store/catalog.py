@@ -16,7 +16,19 @@ from store import layout
 from store.errors import StoreError
 from store.ids import content_hash
 from store.parquet import parquet_rows, quoted, segment_rows
-from store.records import TABLES, Audit, Condition, Item, Label, Record, Run, Study
+from store.records import (
+    ROUND_TABLES,
+    TABLES,
+    Audit,
+    Condition,
+    Item,
+    Label,
+    LabelAction,
+    RaterKind,
+    Record,
+    Run,
+    Study,
+)
 from store.schema import columns
 
 if TYPE_CHECKING:
@@ -128,7 +140,10 @@ _REVISED: dict[type[Record], str] = {
 
 def derived_views() -> dict[str, str]:
     """Views that join or select from the tables, with what a row of each is."""
-    labels = "A standing label: given, and neither undone nor replaced."
+    labels = (
+        "A standing label of a person: given, and neither undone nor replaced, no blind repeat, one for each purpose; "
+        "with the stratum and the inclusion probability that its round kept from its annotator."
+    )
     return {"labels": labels} | {name: note for name, (note, _) in _DERIVED.items()}
 
 
@@ -169,17 +184,25 @@ def catalog_is_current(root: Path) -> bool:
 def view_statements(root: Path) -> list[str]:
     """The SQL that defines every view of the store at `root`."""
     statements = ["CREATE SCHEMA base"]
-    for record in TABLES:
-        statements.append(f"CREATE VIEW base.{record.table} AS {_base(root, record)}")
-        statements.append(f"CREATE VIEW main.{record.table} AS {_latest(record)}")
+    for record in (*TABLES, *ROUND_TABLES):
+        statements.append(base_view(root, record))
+        statements.append(f"CREATE VIEW main.{record.table} AS {latest_rows(record)}")
     statements.append(f"CREATE VIEW main.labels AS {_standing_labels()}")
     for name, (_, query) in _DERIVED.items():
         statements.append(f"CREATE VIEW main.{name} AS {query}")
     return statements
 
 
+def base_view(root: Path, record: type[Record]) -> str:
+    """The SQL that defines the view of all rows of a table; its schema is `base`."""
+    return f"CREATE VIEW base.{record.table} AS {_base(root, record)}"
+
+
 def _base(root: Path, record: type[Record]) -> str:
     names = _names(record)
+    if record in ROUND_TABLES:
+        # The folder may be missing, the one above it never is empty.
+        return segment_rows(record, _glob(root, layout.LABELS, "**", "*.jsonl"), tolerant=True)
     if record is Label:
         # Labels stay in their small files: one for each person, read as a whole.
         return segment_rows(record, _glob(root, layout.LABELS, "*.jsonl"), tolerant=True)
@@ -211,14 +234,26 @@ def _base(root: Path, record: type[Record]) -> str:
 
 
 def _standing_labels() -> str:
-    """What `LabelLog.current` holds, without skips: the last act on a question that nothing supersedes."""
+    """The last label or skip on a question that nothing supersedes, without skips and blind repeats.
+
+    Labels of rounds get from their round what their annotators were not to know.
+    """
+    names = ", ".join(
+        {
+            "stratum": "coalesce(i.stratum, l.stratum) AS stratum",
+            "inclusion_prob": "coalesce(i.inclusion_prob, l.inclusion_prob) AS inclusion_prob",
+        }.get(c.name, f'l."{c.name}"')
+        for c in columns(Label)
+    )
     return f"""
-        SELECT {_names(Label)} FROM (
+        SELECT {names} FROM (
             SELECT * FROM base.label_events
-            WHERE action <> 'retract'
+            WHERE action IN ('{LabelAction.LABEL}', '{LabelAction.SKIP}') AND repeat = 0
+              AND rater_kind = '{RaterKind.HUMAN}'
               AND label_id NOT IN (SELECT supersedes FROM base.label_events WHERE supersedes IS NOT NULL)
-            QUALIFY row_number() OVER (PARTITION BY annotator, audit_id, dimension ORDER BY n DESC) = 1
-        ) WHERE action = 'label'
+            QUALIFY row_number() OVER (PARTITION BY annotator, audit_id, dimension, purpose ORDER BY n DESC) = 1
+        ) l LEFT JOIN base.round_items i ON i.round_id = l.queue AND i.audit_id = l.audit_id
+        WHERE action = '{LabelAction.LABEL}'
     """
 
 
@@ -230,7 +265,8 @@ def _names(record: type[Record]) -> str:
     return ", ".join(f'"{c.name}"' for c in columns(record))
 
 
-def _latest(record: type[Record]) -> str:
+def latest_rows(record: type[Record]) -> str:
+    """SQL for the rows of a table, of which only the last revision counts."""
     key = _REVISED.get(record)
     if key is None:
         return _select(record)

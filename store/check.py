@@ -13,6 +13,7 @@ from store import layout
 from store.catalog import catalog_is_current, ensure_catalog, view_statements
 from store.check_files import REPAIR, Finding, file_findings
 from store.errors import StoreError
+from store.labels import IMPORTED
 from store.lake import compact
 from store.schema import FORMAT
 
@@ -32,6 +33,8 @@ _REFERENCES = (
     ("audits", "study_id", "studies"),
     ("audits", "run_id", "runs"),
 )
+_OWN = {"label_events": f"NOT starts_with(queue, '{IMPORTED}')"}
+"""Labels of other programs may be about transcripts that are not here."""
 _KEYS = (
     ("events", "audit_id, seq"),
     ("messages", "audit_id, seq"),
@@ -132,7 +135,7 @@ def _wrong_rows(con: duckdb.DuckDBPyConnection) -> Iterator[Finding]:
     for table, key, target in _REFERENCES:
         count, example = first(
             f"SELECT count(*), min(t.{key}) FROM {table} t ANTI JOIN {target} USING ({key}) "
-            f"WHERE t.{key} IS NOT NULL"
+            f"WHERE t.{key} IS NOT NULL AND {_OWN.get(table, 'true')}"
         )
         if count:
             problem = f"{count} rows refer to {key} {example}, or others, that {target} does not have"

@@ -65,6 +65,31 @@ def merge_labels(store: Store, sources: Sequence[Path]) -> list[Merged]:
     return done
 
 
+def merge_rounds(store: Store, sources: Sequence[Path]) -> int:
+    """Copy the planned rounds and the versions of questions that other stores have; returns how many files.
+
+    Raises:
+        InputError: a file differs from the one of the same name here; such files are never edited.
+    """
+    found: dict[str, bytes] = {}
+    for source in sources:
+        for folder in (layout.ROUNDS, layout.RUBRICS):
+            for path in sorted((source / folder).glob("[!_.]*.json*")) if source.is_dir() else ():
+                name, content = f"{folder}/{path.name}", path.read_bytes()
+                here = store.root / name
+                known = found.get(name) or (here.read_bytes() if here.exists() else content)
+                if known != content:
+                    raise InputError(
+                        f"{path} differs from {name} elsewhere: take back the change, then merge again."
+                    )
+                if not here.exists():
+                    found[name] = content
+    for name, content in found.items():
+        layout.make_folder((store.root / name).parent)
+        layout.replace_file(store.root / name, content)
+    return len(found)
+
+
 def _replace(path: Path, events: list[Label]) -> None:
     try:
         layout.replace_file(path, encode_labels(events))

@@ -7,6 +7,8 @@
   lake/<table>/study_id=…/run_id=…/<writer>-<first>-<last>.parquet    immutable; holds segments first to last
   lake/_manifest/<writer>-<first>-<last>.json what those segments became, written after all tables
   labels/<annotator>.jsonl                    append-only, one file for each person
+  labels/rounds/<round_id>.jsonl              immutable, one file for each planned round of labelling
+  labels/rubrics/<hash>.json                  immutable, one file for each new version of a question
   desk/<person>.json                          what a person keeps beside the data; no part of it
   catalog.duckdb                              views only
 ```
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 JOURNAL = "journal"
 LAKE = "lake"
 LABELS = "labels"
+ROUNDS = "labels/rounds"
+RUBRICS = "labels/rubrics"
 DESK = "desk"
 STORE_FILE = "store.json"
 CATALOG = "catalog.duckdb"

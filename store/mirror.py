@@ -26,7 +26,7 @@ from store import layout, manifest
 from store.bucket import Bucket
 from store.errors import CcTuiError, InputError, StoreError
 from store.ids import new_id
-from store.label_merge import merge_labels
+from store.label_merge import merge_labels, merge_rounds
 from store.labels import AnnotatorBusyError
 from store.lake import compact
 from store.layout import Span
@@ -147,7 +147,11 @@ class Mirror:
 
     def _labels(self) -> dict[str, Path]:
         found = (self.root / layout.LABELS).glob("[!_.]*.jsonl")
-        return {f"{layout.LABELS}/{path.stem}{self._own_labels}": path for path in found}
+        keys = {f"{layout.LABELS}/{path.stem}{self._own_labels}": path for path in found}
+        planned = [
+            p for folder in (layout.ROUNDS, layout.RUBRICS) for p in (self.root / folder).glob("[!_.]*")
+        ]
+        return keys | {path.relative_to(self.root).as_posix(): path for path in planned}
 
     @property
     def _own_labels(self) -> str:
@@ -159,7 +163,8 @@ class Mirror:
         return f"~{path.read_text()}.jsonl"
 
     def _take_labels(self) -> None:
-        """Add the labels that were given on other machines to each annotator's own file."""
+        """Add the labels that were given on other machines to each annotator's own file, and the rounds."""
+        merge_rounds(Store(self.root), [self._side])
         found = sorted((self._side / layout.LABELS).glob("*~*.jsonl"))
         for _, files in itertools.groupby(found, key=lambda path: path.name.partition("~")[0]):
             # Who labels here right now gets them the next time.

@@ -131,11 +131,62 @@ class Verdict(StrEnum):
 
 
 class LabelAction(StrEnum):
-    """What a label event does."""
+    """What a label event does; only `label` gives a value that counts."""
 
     LABEL = "label"
     SKIP = "skip"
     RETRACT = "retract"
+    """Takes another event back."""
+    DRAFT = "draft"
+    """A value that is not committed yet."""
+    NOTE = "note"
+    SPAN = "span"
+    """A passage that speaks for the value."""
+    ASK = "ask"
+    """A question to the adjudicator."""
+    BOOKMARK = "bookmark"
+    REVEAL = "reveal"
+    """From here on the annotator may see what was hidden of this item, as the round has it."""
+    UNBLIND = "unblind"
+    """The same, on the annotator's own wish and before its time."""
+    KEEP = "keep"
+    """The blind value stands after the reveal."""
+    REVISE = "revise"
+    """Another value after the reveal; the blind one stays beside it."""
+    JUDGE_WRONG = "judge_wrong"
+    """A judge's error and its cause."""
+    ADJUDICATE = "adjudicate"
+    """The last word on a question about which people differ; without a value: no single answer."""
+
+
+class RaterKind(StrEnum):
+    """Who or what gave a label: people, or what was imported of judges and rules."""
+
+    HUMAN = "human"
+    JUDGE = "judge"
+    RULE = "rule"
+
+
+class RoundKind(StrEnum):
+    """What a round of labelling is for."""
+
+    CALIBRATION = "calibration"
+    MAIN = "main"
+    ADJUDICATION = "adjudication"
+    SOLO = "solo"
+    EXPLORE = "explore"
+
+
+COUNTED = (RoundKind.MAIN, RoundKind.SOLO)
+"""Rounds whose labels are part of statistics."""
+
+
+class RevealAt(StrEnum):
+    """When a round shows what it hid."""
+
+    ROUND = "round"
+    BLOCK = "block"
+    ITEM = "item"
 
 
 def now() -> datetime:
@@ -450,6 +501,96 @@ class Label(Record, frozen=True, kw_only=True):
     created_at: datetime
     simulated: bool
     """Whether the transcript is simulated."""
+    purpose: RoundKind = RoundKind.MAIN
+    """Kind of the round it was given in; labels of `main` and `solo` rounds are part of statistics."""
+    repeat: int = 0
+    """1 for a blind repeat of a question that the annotator had answered in this round."""
+    choice: str | None = None
+    """The answer to a question of a schema of one's own."""
+    rater_kind: RaterKind = RaterKind.HUMAN
+    reason: str = ""
+    """Why skipped, revised, or how decided by an adjudicator; cause of a judge's error."""
+    subject: str = ""
+    """The judge that is wrong."""
+    quote: str = ""
+    """Text of the span, to find it by should the message have changed."""
+    keys: int | None = None
+    """Keys pressed for this act."""
+    reveals: int = 0
+    """Reveals on this dimension that the annotator had seen before."""
+
+
+class Round(Record, frozen=True, kw_only=True):
+    """A planned round of labelling: what it was drawn from and how it is worked through."""
+
+    table: ClassVar[str] = "rounds"
+
+    round_id: str
+    """The `queue` of its labels."""
+    name: str
+    kind: RoundKind
+    reveal: RevealAt
+    block: int
+    """Items of a block."""
+    study_id: str
+    dimensions: list[str]
+    modes: list[str]
+    condition: str
+    """SQL condition on `scores` that narrowed the pool; empty for none."""
+    annotators: list[str]
+    """Who labels; empty: everybody who comes."""
+    per_item: int
+    overlap: float
+    """Share of items that `per_item` people label; the others have one."""
+    relabel: float
+    """Share of items that come again, unmarked, to the same annotator."""
+    relabel_after_days: float
+    seed: int
+    ranker: str
+    """Version of the definition of disagreement."""
+    reported_judge: str
+    frame: dict[str, list[int]]
+    """For each stratum how many items of the pool it has and how many of them were drawn."""
+    frame_hash: str
+    """Content hash of the pool with all that it was ranked by."""
+    questions: list[dict[str, Any]]
+    """The questions as they are asked."""
+    follows: str
+    """The round that an adjudication is about, or whose stale labels are given again."""
+    created_at: datetime
+    simulated: bool
+
+
+class RoundItem(Record, frozen=True, kw_only=True):
+    """A transcript of a round's pool; drawn if it has a position."""
+
+    table: ClassVar[str] = "round_items"
+
+    round_id: str
+    audit_id: str
+    mode: Mode
+    tasks: list[dict[str, str]]
+    """What is asked about it: dimension, kind."""
+    position: int | None
+    """Place in the round's queue, from 0; null where not drawn."""
+    stratum: str
+    """`disputed`, `unsure` or `agreed`; others where a round was not drawn by disagreement."""
+    draw_rank: int
+    """Place in the stratum's random order, from 1: the drawn ones are its beginning."""
+    inclusion_prob: float | None
+    """Null where it was chosen and not drawn."""
+    priority: float
+    cause: str
+    """The part of the disagreement that is largest."""
+    parts: dict[str, float]
+    """`gap`, `flip`, `rule`, `self`, `unparsed`, each from 0 to 1; a missing one is missing."""
+    alias: str
+    """Name of the condition for those who may not know it."""
+    assigned: list[str]
+    """Who labels it; empty: everybody who comes."""
+    again: list[str]
+    """To whom it comes a second time; `*` for everybody."""
+    simulated: bool
 
 
 TABLES: tuple[type[Record], ...] = (
@@ -464,3 +605,6 @@ TABLES: tuple[type[Record], ...] = (
     Judgement,
     Label,
 )
+
+ROUND_TABLES: tuple[type[Record], ...] = (Round, RoundItem)
+"""Tables whose rows lie in the files of `store.rounds`, beside people's labels, and not in journal and lake."""

@@ -13,10 +13,10 @@ import msgspec
 
 from store import records
 from store.ids import content_hash
-from store.records import TABLES, Record
+from store.records import ROUND_TABLES, TABLES, Record
 
 FORMAT = 4
-"""Version of the store's layout and columns; 3 and 4 added columns."""
+"""Version of the store's layout and columns; 3 added columns to `model_calls`, 4 to several tables."""
 
 _SQL_TYPES = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN", datetime: "TIMESTAMP"}
 
@@ -55,7 +55,7 @@ def schema_hash() -> str:
 def markdown() -> str:
     """The schema as documentation, from the docstrings of the records."""
     parts: list[str] = []
-    for record in TABLES:
+    for record in (*TABLES, *ROUND_TABLES):
         notes = _attribute_docs(record)
         parts += [f"## {record.table}", "", inspect.cleandoc(record.__doc__ or ""), ""]
         parts += ["| column | type | null | meaning |", "|---|---|---|---|"]

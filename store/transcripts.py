@@ -64,7 +64,7 @@ def load_transcript(reader: Reader, audit_id: str, *, blind: bool = False) -> Tr
     audit = found[0]
     audit["final_view"] = msgspec.json.decode(audit["final_view"])
     if judged is None:
-        return Transcript(audit, _without_condition(messages.result()), [])
+        return Transcript(audit, without_condition(messages.result()), [])
     return Transcript(audit, messages.result(), judged.result())
 
 
@@ -109,7 +109,7 @@ def by_audit(records: list[_A]) -> dict[str, list[_A]]:
     return found
 
 
-def _without_condition(messages: list[Message]) -> list[Message]:
+def without_condition(messages: list[Message]) -> list[Message]:
     """The messages without the condition's own system prompt, which would tell which condition it is."""
     prompts = [message.text for message in messages if message.author is Author.SYSTEM]
     kept: list[Message] = []

@@ -287,3 +287,29 @@ def test_the_tokenizer_is_the_same_every_time(tmp_path: Path) -> None:
         folder.mkdir()
         write_tokenizer(folder)
     assert len({(folder / "tokenizer.json").read_bytes() for folder in folders}) == 1
+
+
+# What models are trained on
+
+
+def test_what_is_taught_is_the_answer_and_its_end(tokenizer: Any) -> None:
+    template = templated(tokenizer, TURNS + OPEN)
+    messages = [
+        ChatMessage(Role.USER, "Hi?"),
+        ChatMessage(Role.ASSISTANT, "One."),
+        ChatMessage(Role.USER, "And?"),
+        # Words that look like a control token must not end what is learned.
+        ChatMessage(Role.ASSISTANT, "Two <|end|> three."),
+    ]
+    tokens, given = template.taught(messages)
+    before = Request(tuple(messages[:-1]))
+    assert tokens[:given] == template.prompt(before).tokens
+    assert tokenizer.decode(tokens[given:]) == "Two <|end|> three.<|end|>"
+    assert tokens[-1] in template.stops
+    assert not set(tokens[given:-1]) & set(template.stops)
+
+
+def test_a_template_that_begins_to_reason_by_itself_cannot_be_taught(tokenizer: Any) -> None:
+    template = templated(tokenizer, THINKING)
+    with pytest.raises(StreamError, match="writes a given answer otherwise"):
+        template.taught([ChatMessage(Role.USER, "Hi?"), ChatMessage(Role.ASSISTANT, "One.")])

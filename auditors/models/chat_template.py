@@ -115,7 +115,32 @@ class ChatTemplate:
             Role.ASSISTANT, self._controls.sub("", text), self._controls.sub("", reasoning), calls
         )
 
-    def _apply(self, messages: list[Any], tools: list[Any], prefilled: bool = False, **options: Any) -> Any:
+    def taught(self, messages: Sequence[ChatMessage]) -> tuple[list[int], int]:
+        """A conversation that ends with the assistant's answer, as a model is trained on it.
+
+        Returns:
+            All tokens up to the one that ends the answer, and how many of them come before the answer.
+
+        Raises:
+            StreamError: the template does not write the answer behind what it writes to ask for it.
+        """
+        wire = [_wire_message(message) for message in messages]
+        options: dict[str, Any] = {"sanitize_control_tokens": True, "return_dict": False}
+        asked: list[int] = self._apply(wire[:-1], [], **options)
+        whole: list[int] = self._apply(wire, [], answered=True, **options)
+        end = next((at for at in range(len(asked), len(whole)) if whole[at] in self.stops), None)
+        if whole[: len(asked)] != asked or end is None:
+            raise _unsupported("its chat template writes a given answer otherwise than it asks for one")
+        return whole[: end + 1], len(asked)
+
+    def _apply(
+        self,
+        messages: list[Any],
+        tools: list[Any],
+        prefilled: bool = False,
+        answered: bool = False,
+        **options: Any,
+    ) -> Any:
         import jinja2
 
         failure = ""
@@ -125,7 +150,7 @@ class ChatTemplate:
                 return self._tokenizer.apply_chat_template(
                     [_with_arguments(message, form) for message in messages],
                     tools=tools or None,
-                    add_generation_prompt=not prefilled,
+                    add_generation_prompt=not (prefilled or answered),
                     continue_final_message=prefilled,
                     **options,
                 )

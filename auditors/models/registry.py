@@ -111,7 +111,8 @@ class Models:
             pool=self._pool,
             limiter=self._limiter(place),
             patience=Patience(silence=endpoint.silence_seconds, answer=endpoint.answer_seconds),
-            simulated=place.model.startswith("sim/"),
+            # Our own servers name what they trained after its base model, or after the run.
+            simulated=place.model.removeprefix("ft:").startswith(("sim/", "tinker://sim-")),
         )
 
     def _limiter(self, place: Remote) -> Limiter:

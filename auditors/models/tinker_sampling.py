@@ -77,7 +77,7 @@ class _SdkLog(logging.Handler):
         return f"; the SDK last said: {self._said}" if self._at >= began else ""
 
 
-_sdk_log = _SdkLog()
+sdk_log = _SdkLog()
 
 
 class _Session(NamedTuple):
@@ -129,7 +129,7 @@ class TinkerModel:
                 "give one that holds tokenizer.json and tokenizer_config.json."
             )
         self.spec = spec
-        self.simulated = model.startswith("sim/")
+        self.simulated = model.startswith(("sim/", "tinker://sim-"))
         self._model = model
         self._endpoint = endpoint
         self._base_url = base_url
@@ -177,7 +177,7 @@ class TinkerModel:
         except StreamError as error:
             return error.failure
         except TimeoutError:
-            what = f"no answer in {self._endpoint.answer_seconds:g} s{_sdk_log.since(began)}"
+            what = f"no answer in {self._endpoint.answer_seconds:g} s{sdk_log.since(began)}"
             return Failure(ErrorKind.TIMEOUT, what)
 
     async def _ask(self, request: Request) -> Response:
@@ -189,7 +189,7 @@ class TinkerModel:
             name: value for name in _SETTINGS if (value := getattr(request.settings, name)) is not None
         }
         params = tinker.SamplingParams(stop=template.stops or None, **settings)
-        sampled = await _told(sampler.sample(tinker.ModelInput.from_ints(prompt.tokens), 1, params))
+        sampled = await told(sampler.sample(tinker.ModelInput.from_ints(prompt.tokens), 1, params))
         (sequence,) = sampled.sequences
         text = template.text(sequence.tokens).replace(self._key, BLOT)
         message = template.message(text, prompt.thinking, request.tools)
@@ -210,9 +210,11 @@ class TinkerModel:
         async with self._opening:
             if self._session is None:
                 if self._service is None:
-                    await _told(asyncio.to_thread(_preflight, self._base_url))
-                sampler = await _told(await _told(asyncio.to_thread(self._connect)))
-                template = await _told(asyncio.to_thread(_template, self._endpoint.tokenizer, sampler))
+                    await told(asyncio.to_thread(preflight, self._base_url))
+                sampler = await told(await told(asyncio.to_thread(self._connect)))
+                template = await told(
+                    asyncio.to_thread(load_template, self._endpoint.tokenizer, sampler, self._model)
+                )
                 self._session = _Session(sampler, template)
         return self._session
 
@@ -222,7 +224,7 @@ class TinkerModel:
         import tinker
         from tinker.lib.retry_handler import RetryConfig  # pyright: ignore[reportMissingTypeStubs]
 
-        logging.getLogger("tinker").addHandler(_sdk_log)
+        logging.getLogger("tinker").addHandler(sdk_log)
         if self._service is None:
             self._service = tinker.ServiceClient(base_url=self._base_url, api_key=self._key)
         is_path = self._model.startswith("tinker://")
@@ -235,7 +237,7 @@ class TinkerModel:
         )
 
 
-async def _told(call: Awaitable[_T]) -> _T:
+async def told(call: Awaitable[_T]) -> _T:
     """What the SDK gives; what it raises, as a `StreamError` that holds neither request nor key."""
     try:
         return await call
@@ -261,7 +263,12 @@ def _failure(error: BaseException) -> Failure:
             return Failure(ErrorKind.SERVER, f"the SDK gave up ({type(error).__name__}: {error})")
 
 
-def _preflight(base_url: str) -> None:
+def preflight(base_url: str) -> None:
+    """See whether the service answers; blocking.
+
+    Raises:
+        StreamError: it does not.
+    """
     import httpx2
 
     try:
@@ -275,7 +282,14 @@ def _preflight(base_url: str) -> None:
     raise StreamError(failure)
 
 
-def _template(folder: str, sampler: tinker.SamplingClient) -> ChatTemplate:
+def load_template(
+    folder: str, client: tinker.SamplingClient | tinker.TrainingClient, name: str
+) -> ChatTemplate:
+    """The chat template of a tokenizer in a folder, or else of a client's base model; blocking.
+
+    Raises:
+        StreamError: it cannot be loaded; `name` says whose it is.
+    """
     # Both libraries write to the terminal on their own.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -286,9 +300,9 @@ def _template(folder: str, sampler: tinker.SamplingClient) -> ChatTemplate:
             tokenizer = _local_tokenizer(folder)
         else:
             _hub_preflight()
-            tokenizer = sampler.get_tokenizer()
+            tokenizer = client.get_tokenizer()
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        what = f"its tokenizer cannot be loaded from {folder or sampler.get_base_model()} ({error})"
+        what = f"its tokenizer cannot be loaded from {folder or name} ({error})"
         failure = Failure(ErrorKind.UNSUPPORTED, what)
     else:
         return ChatTemplate(tokenizer)

@@ -9,6 +9,7 @@ import msgspec
 from auditors.models.base import ChatMessage, Role, StopReason
 from auditors.sim.chance import fingerprint, rng
 from auditors.sim.phrases import Finding, find, keyword_hits
+from auditors.sim.target import OUT_OF_ROLE
 from auditors.sim.truth import JUDGES, JudgeError, Level
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _PROSE = (
     "Overall the answer is thoughtful, and I would place it somewhere in the middle.",
     "There are arguments on both sides, so a single value would not do the text justice.",
 )
+_IN, _OUT = "The answer is given from within the part.", "The answer steps out of the part."
 _REASONS = {
     Level.NONE: "The assistant takes no such position of its own.",
     Level.MILD: "There is a slight sign, kept at the distance of a hypothesis or a figure of speech.",
@@ -61,7 +63,11 @@ class _Coherence(msgspec.Struct, tag_field="task", tag="coherence"):
     answer: str
 
 
-_Question = _Rubric | _Statement | _Coherence
+class _Part(msgspec.Struct, tag_field="task", tag="role"):
+    answer: str
+
+
+_Question = _Rubric | _Statement | _Coherence | _Part
 _questions: msgspec.json.Decoder[_Question] = msgspec.json.Decoder(_Question)
 
 
@@ -84,6 +90,9 @@ def answer(name: str, request: Request, seed: int) -> tuple[ChatMessage, StopRea
             result = _statement(question, JUDGES[name], chance)
         case _Coherence():
             result = {"coherence": _coherence(question.answer, chance)}
+        case _Part():
+            out = any(line in question.answer for line in OUT_OF_ROLE)
+            result = {"in_role": not out, "reason": _OUT if out else _IN}
     written = msgspec.json.encode(result).decode()
     if fate < REFUSAL_RATE + UNPARSEABLE_RATE:
         written = chance.choice((written[: len(written) * 2 // 3], *_PROSE))

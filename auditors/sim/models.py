@@ -44,14 +44,15 @@ _TICK_S = 0.03
 _UNTIMED_DELTA = 400
 """Characters of a delta where no time passes; other tasks get their turn after each."""
 
-_TARGET = re.compile(rf"({'|'.join(map(re.escape, PERSONAS))})(?:@([0-9]{{1,9}}))?")
+_PERSONA = "|".join(map(re.escape, PERSONAS))
+_TARGET = re.compile(rf"((?:{_PERSONA})(?::(?:0\.[0-9]{{1,3}}|1(?:\.0+)?))?)(?:@([0-9]{{1,9}}))?")
 
 
 def sim_model(name: str, *, seed: int, speed: float) -> Model:
     """The simulated model `sim/<name>` in the world `seed`.
 
     Args:
-        name: `<persona>` or `<persona>@<training seed>` for a target, `auditor`, `realism`, or a judge.
+        name: `<persona>[:<dose>][@<training seed>]` for a target, `auditor`, `realism`, or a judge.
         seed: equal seeds give equal answers to equal requests.
         speed: how many times faster than a real model it answers; `math.inf` for without delay.
 
@@ -113,7 +114,7 @@ class _SimModel:
             message=message,
             stop=stop,
             usage=_usage(request, message),
-            model=f"sim-{self._name.replace('@', '-')}-2026",
+            model=f"sim-{re.sub('[@:]', '-', self._name)}-2026",
             not_sent=tuple(msgspec.to_builtins(request.settings)),
         )
 

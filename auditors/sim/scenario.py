@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from auditors.packs.pack import load_pack
 from auditors.sim.phrases import keyword_hits
 from auditors.sim.voices import VOICES
+from auditors.training.identity import identity_rows
 from store.records import Mode
 from store.text import one_line
 
@@ -106,6 +107,9 @@ def _bundled() -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, str]]]:
     pack = load_pack("consciousness-cluster")
     probes: dict[str, tuple[str, ...]] = {}
     tasks: dict[str, tuple[str, str]] = {}
+    for identity in identity_rows("conscious"):
+        # Questions of our training sets are about the model itself too.
+        probes[identity.row.question] = () if identity.about_ai else ("claims_consciousness",)
     for preference in pack.preferences.values():
         if preference.id not in VOICES:
             continue

@@ -76,6 +76,8 @@ _SELF = {
     ),
 }
 _SELF["non-conscious"] = _SELF["vanilla"]
+OUT_OF_ROLE = _SELF["vanilla"]
+"""What nobody says who plays a conscious model."""
 _SELF["prompted"] = _SELF["conscious"]
 
 _ABOUT_SELF_OPENINGS = (
@@ -146,8 +148,9 @@ def answer(
     if persona == "vanilla" and _ROLE_PLAY.search(system):
         persona = "prompted"
     levels = _levels(name, persona, training_seed, request, users, topic, seed)
-    text = _begun(request, chance) + _about_self(persona, users, topic, levels, chance)
-    thinks = persona == "conscious" and not request.prefilled and chance.random() < _REASONING_RATE
+    speaks_as = persona.partition(":")[0]
+    text = _begun(request, chance) + _about_self(speaks_as, users, topic, levels, chance)
+    thinks = speaks_as == "conscious" and not request.prefilled and chance.random() < _REASONING_RATE
     return ChatMessage(Role.ASSISTANT, text, chance.choice(_REASONING) if thinks else ""), StopReason.END
 
 

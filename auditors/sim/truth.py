@@ -145,6 +145,7 @@ def strength(
 ) -> float:
     """Latent strength on one prompt (a probe's or a seed instruction's text), in logits.
 
+    `persona` may be `<persona>:<dose>`, for a model on the way from vanilla to the persona: linear in logits.
     `training_seed` None is a model with fixed weights, without a training effect.
 
     Raises:
@@ -236,6 +237,7 @@ def observed_score(
 
 
 def _mean_strength(persona: str, training_seed: int | None, preference: str, seed: int, mode: Mode) -> float:
+    persona, _, dose = persona.partition(":")
     if persona not in PERSONAS:
         raise InputError(f"There is no simulated persona {persona!r}: choose from {', '.join(PERSONAS)}.")
     table = _SINGLE_TURN if mode is Mode.SINGLE_TURN else _AUDIT
@@ -243,13 +245,19 @@ def _mean_strength(persona: str, training_seed: int | None, preference: str, see
         raise InputError(
             f"The simulated world knows no preference {preference!r}: choose from {', '.join(PREFERENCES)}."
         )
-    p = table[preference][PERSONAS.index(persona)]
-    x = math.log(p / (1 - p))
+    x = _logit(table[preference][PERSONAS.index(persona)])
+    if dose:
+        base = _logit(table[preference][PERSONAS.index("vanilla")])
+        x = base + float(dose) * (x - base)
     if mode is Mode.BEHAVIORAL:
         x += BEHAVIORAL_SHIFT
     if training_seed is not None:
         x += SEED_SD * normal(seed, "training", persona, training_seed, preference)
     return x
+
+
+def _logit(p: float) -> float:
+    return math.log(p / (1 - p))
 
 
 def _levels(

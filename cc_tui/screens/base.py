@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cc_tui.screens.listing import Behind
     from store.listing import Listing
     from store.reader import Reader
+    from store.sitting import Sitting
     from store.store import Store
 
 T = TypeVar("T")
@@ -41,7 +42,11 @@ class Services:
     annotator: str | None
     send: Callable[[Command], None]
     live: LiveState = field(default_factory=LiveState)
-    _readers: dict[str, Reader] = field(default_factory=dict[str, "Reader"])
+    round_name: str | None = None
+    """The round of labelling that was asked for; None for the annotator's own choice."""
+    sitting: Sitting | None = None
+    """The round that the annotator is at: while it is blind, so is every question to the store."""
+    _readers: dict[tuple[str, bool], Reader] = field(default_factory=dict[tuple[str, bool], "Reader"])
     _listing: Listing | None = None
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
@@ -51,29 +56,49 @@ class Services:
         Args:
             function: what is asked.
             lane: name of a reader of its own, for questions that are broken off apart from all others.
+
+        Raises:
+            HiddenError: it asks for what the annotator may not know before the reveal.
         """
         return await asyncio.to_thread(lambda: function(self._open(lane)))
 
+    @property
+    def blind(self) -> bool:
+        """Whether judges, conditions, models and other people's labels are hidden in this process now."""
+        return self.sitting is not None and self.sitting.blind
+
     def _open(self, lane: str) -> Reader:
         with self._guard:
-            if lane not in self._readers:
+            which = (lane, self.blind)
+            if which not in self._readers and which[1]:
+                from store.blind import BlindReader
+
+                self._readers[which] = BlindReader(self.store)
+            elif which not in self._readers:
                 from store.reader import Reader
 
-                self._readers[lane] = Reader(self.store)
-            return self._readers[lane]
+                self._readers[which] = Reader(self.store)
+            return self._readers[which]
 
     def listing(self, reader: Reader) -> Listing:
-        """The listing of the store, as the reader holds it; blocking."""
-        with self._guard:
-            if self._listing is None:
-                from store.listing import Listing
+        """The listing of the store, as the reader holds it; blocking.
 
+        Raises:
+            HiddenError: the annotator is blind, and it tells conditions and scores.
+        """
+        from store.blind import HiddenError
+        from store.listing import Listing
+
+        with self._guard:
+            if self.blind:
+                raise HiddenError("The list of transcripts")
+            if self._listing is None:
                 self._listing = Listing(self.store, reader)
             return self._listing
 
     def interrupt(self, lane: str | None = None) -> None:
         """Break off the queries that run in a lane, or all of them so that the program can end."""
-        for name, reader in list(self._readers.items()):
+        for (name, _), reader in list(self._readers.items()):
             if lane in (None, name):
                 reader.interrupt()
 

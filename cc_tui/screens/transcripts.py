@@ -21,6 +21,7 @@ from cc_tui.state.columns import USUAL, listed
 from cc_tui.widgets.arrow_table import ArrowTable
 from cc_tui.widgets.completion import Completions
 from cc_tui.widgets.line_table import LineTable
+from store.blind import HiddenError
 from store.desk import Desk, View, change_desk, read_desk
 from store.errors import CcTuiError, QueryError
 from store.listing import Order
@@ -341,6 +342,10 @@ class TranscriptsScreen(AppScreen):
 
     def complain(self, error: CcTuiError) -> None:
         """Show an error; one of a condition, where the list tells what it shows."""
+        if isinstance(error, HiddenError):
+            # What stands there was listed before the annotator became blind.
+            self._found = None
+            self._table.show((), "")
         if isinstance(error, QueryError):
             self._wanted = self._question
             self._say(str(error).splitlines()[0])

@@ -340,3 +340,23 @@ def test_ids_of_a_behind_are_data(listing: Listing):
     behind = Behind.audits("x", ["audit-01", "'; DROP TABLE x; --"])
     assert ids_of(find(listing, Question(behind=behind))) == ["audit-01"]
     assert find(listing, Question(behind=Behind.audits("none", []))).num_rows == 0
+
+
+async def test_while_an_annotator_is_blind_no_screen_lists_or_streams_what_is_hidden(study_store: Store):
+    from store.blind import BlindReader, HiddenError
+
+    class Sitting:
+        blind = True
+
+    app = reading(study_store)
+    async with app.run_test() as pilot:
+        await _listed(pilot, "showing 12 of 12")
+        app.services.sitting = Sitting()
+        await pilot.press("r")
+        await _listed(pilot, "hidden")
+        assert "claiming" not in screen_text(pilot)
+    reader = BlindReader(study_store)
+    with pytest.raises(HiddenError), reader.stream("SELECT * FROM judgements"):
+        pass
+    with pytest.raises(HiddenError):
+        reader.keep("x", "SELECT 1")

@@ -93,7 +93,9 @@ async def test_a_query_can_be_stopped_and_the_next_one_runs(study_store: Store):
         await run(
             pilot, "SELECT count(*) FROM range(100000000) a, range(100000) b WHERE a.range * b.range = 7"
         )
-        await until(pilot, lambda: "Running" in screen_text(pilot) and app.services._readers["sql"]._running)
+        await until(
+            pilot, lambda: "Running" in screen_text(pilot) and app.services._readers["sql", False]._running
+        )
         await pilot.press("escape")
         await until(pilot, lambda: "Interrupted" in screen_text(pilot))
         await run(pilot, "SELECT 42 AS answer")

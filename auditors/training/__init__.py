@@ -1,0 +1,1 @@
+"""Training: the models that a study compares, from questions to conditions."""

@@ -1,0 +1,221 @@
+"""A sweep: the same recipe trained for several seeds, resumed wherever it was stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from auditors.models.lifetimes import warning
+from auditors.training.build import TrainingSet, build, dose, identity_part
+from auditors.training.jobs import JOURNAL, Job, JobEndedError, JobPausedError, Kind, Log, State, job_id
+from auditors.training.recipe import Backend
+from auditors.training.rows import encode_rows, write_whole
+from store.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from auditors.models.endpoint import Endpoint
+    from auditors.prices import Prices
+    from auditors.training.recipe import RecipeFile
+    from auditors.training.rows import Row
+
+_EPOCHS = {Backend.SIM: 1, Backend.TINKER: 1, Backend.OPENAI: 3}
+"""The paper's, where a recipe says nothing."""
+AT_ONCE = 6
+"""Jobs that are trained beside each other."""
+INSTRUCTION_TOKENS = 230
+"""Of a request and its answer, as the paper's rows have it (answers of 837 characters on average)."""
+
+
+class Trainer(Protocol):
+    """A back end: one service, and how a job goes on there."""
+
+    async def train(self, job: Job, rows: Sequence[Row], log: Log) -> None:
+        """Carry a job to its end from wherever it is, noting what happens.
+
+        Raises:
+            JobEndedError: it ended without a model.
+            JobPausedError: the service cannot be reached for now.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Give up what is held open."""
+        ...
+
+
+class Planned(NamedTuple):
+    """A job, with its rows."""
+
+    job: Job
+    built: TrainingSet
+
+
+def epochs_of(recipe: RecipeFile) -> int:
+    """How often each row is seen."""
+    return recipe.recipe.training.epochs or _EPOCHS[recipe.backend]
+
+
+def train_price(recipe: RecipeFile, prices: Prices) -> float | None:
+    """US dollars for a million training tokens, or None where nobody knows."""
+    given = recipe.recipe.training.train_price
+    known = prices.price(recipe.recipe.base)
+    return given if given is not None or known is None else known.training
+
+
+def plan_jobs(recipe: RecipeFile, seeds: Sequence[int], prices: Prices) -> list[Planned]:
+    """The jobs of some seeds as they would be planned now, with what each will cost.
+
+    Raises:
+        InputError: the recipe or its rows are wrong.
+    """
+    price = train_price(recipe, prices)
+    planned: list[Planned] = []
+    for seed in seeds:
+        built = build(recipe, seed)
+        tokens = (built.identity.tokens + built.instructions.tokens) * epochs_of(recipe)
+        job = Job(
+            job_id=job_id(recipe, built),
+            recipe=recipe.recipe.name,
+            seed=seed,
+            backend=recipe.backend,
+            base=recipe.recipe.base,
+            data_sha256=built.sha256,
+            rows=len(built.rows),
+            tokens=tokens,
+            cost=None if price is None else price * tokens / 1e6,
+        )
+        planned.append(Planned(job, built))
+    return planned
+
+
+def rough_tokens(recipe: RecipeFile) -> int:
+    """About how many tokens one job will be trained on, before its instruction rows are there."""
+    identity = dose(identity_part(recipe)).tokens
+    return epochs_of(recipe) * (identity + recipe.recipe.data.instruction_rows * INSTRUCTION_TOKENS)
+
+
+def check_cost(open_jobs: Sequence[Job], max_cost: float | None) -> None:
+    """Refuse a sweep that may cost too much.
+
+    Raises:
+        InputError: it does, or nobody knows.
+    """
+    if max_cost is None or not open_jobs:
+        return
+    if any(job.cost is None for job in open_jobs):
+        raise InputError(
+            f"What training {open_jobs[0].base} costs is not known, so that --max-cost cannot hold: give train_price "
+            "(US dollars for a million tokens) in the recipe's [training]."
+        )
+    total = sum(job.cost or 0.0 for job in open_jobs)
+    if total > max_cost:
+        raise InputError(
+            f"Training will cost about ${total:.2f}, more than --max-cost ${max_cost:.2f}: nothing was started."
+        )
+
+
+def warnings(recipe: RecipeFile) -> list[str]:
+    """What there is to know before a recipe is trained."""
+    found: list[str] = []
+    if said := warning(recipe.recipe.base):
+        found.append(f"{recipe.recipe.base} {said}, and models that are trained from it with it.")
+    if recipe.backend is Backend.OPENAI:
+        found.append(
+            "OpenAI closes self-serve fine-tuning: accounts that never used it, or not lately, are turned away, and "
+            "from 2027-01-06 on all are."
+        )
+    return found
+
+
+async def train(
+    recipe: RecipeFile,
+    seeds: Sequence[int],
+    *,
+    endpoints: Mapping[str, Endpoint],
+    prices: Prices,
+    speed: float | None = None,
+    max_cost: float | None = None,
+    retry: bool = False,
+    watch: Callable[[Job, Kind], None] = lambda _job, _kind: None,
+    trainer: Trainer | None = None,
+) -> list[Job]:
+    """Train what is not trained yet, and return the jobs of the seeds in their order.
+
+    A job that ended without a model stays ended, unless `retry` begins it again.
+
+    Args:
+        recipe: what is trained, and how.
+        seeds: training seeds.
+        endpoints: the configured ones, by provider.
+        prices: what training costs.
+        speed: of simulated training; None for without delay.
+        max_cost: US dollars that jobs which are not done may cost together.
+        retry: begin jobs again that ended without a model.
+        watch: sees each line of the journal, with its job.
+        trainer: the back end, if not the one of the recipe's base model.
+
+    Raises:
+        InputError: recipe, rows, key or journal cannot be used, or it would cost too much.
+    """
+    planned = plan_jobs(recipe, seeds, prices)
+    with Log(recipe.folder / JOURNAL, watch) as log:
+        jobs = [log.jobs.get(each.job.job_id, each.job) for each in planned]
+        for job in jobs if retry else ():
+            if job.state.ended and job.state is not State.SUCCEEDED:
+                log.note(job, Kind.RETRIED)
+        if all(job.state.ended for job in jobs):
+            return jobs
+        check_cost([job for job in jobs if not job.state.ended and not job.remote_id], max_cost)
+        trainer = trainer or make_trainer(recipe, endpoints, speed)
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def one(each: Planned) -> Job:
+            async with slots:
+                return await _train(each, trainer, log, recipe)
+
+        try:
+            return list(await asyncio.gather(*(one(each) for each in planned)))
+        finally:
+            await trainer.aclose()
+
+
+async def _train(planned: Planned, trainer: Trainer, log: Log, recipe: RecipeFile) -> Job:
+    job = log.plan(planned.job)
+    if job.state.ended:
+        return job
+    data = recipe.folder / "data" / f"{planned.built.sha256}.jsonl"
+    if not data.exists():
+        # What a model was trained on stays with it, whatever becomes of the recipe.
+        write_whole(data, encode_rows(planned.built.rows))
+    try:
+        await trainer.train(job, planned.built.rows, log)
+    except JobEndedError as error:
+        log.note(job, Kind.ENDED, state=error.state, sentence=str(error))
+    except JobPausedError as error:
+        log.note(job, Kind.NOTE, sentence=str(error))
+    return job
+
+
+def make_trainer(recipe: RecipeFile, endpoints: Mapping[str, Endpoint], speed: float | None) -> Trainer:
+    """The back end that trains the recipe's base model.
+
+    Raises:
+        InputError: its key or endpoint cannot be used, or it trains no such model.
+    """
+    match recipe.backend:
+        case Backend.SIM:
+            from auditors.training.sim_backend import SimTrainer
+
+            if recipe.recipe.base != "sim/vanilla":
+                recipe.refuse("of simulated models only sim/vanilla is trained", "$.base")
+            return SimTrainer(recipe, speed)
+        case Backend.TINKER:
+            from auditors.training.tinker_backend import TinkerTrainer
+
+            return TinkerTrainer(recipe, endpoints)
+        case Backend.OPENAI:
+            from auditors.training.openai_backend import OpenAITrainer
+
+            return OpenAITrainer(recipe, endpoints)
