@@ -31,6 +31,7 @@ from store.check import check
 from store.ids import new_id
 from store.lake import compact
 from store.layout import Span
+from store.listing import Listing
 from store.parquet import connect, row_order, write_parquet
 from store.reader import Reader
 from store.records import Audit, Event, Judgement, Message, ModelCall
@@ -49,7 +50,7 @@ ROOT = Path(__file__).parent.parent
 MESSAGES = 30
 AUDITS_A_FILE = 30_000
 TEXT = "The assistant said that it would rather not, and then it went on to explain why it thought so. " * 5
-QUERIES = ("open", "list 200", "one transcript", "statistics", "search", "count")
+QUERIES = ("open", "list", "one transcript", "statistics", "search", "count")
 
 
 def main() -> None:
@@ -194,7 +195,7 @@ def ask(root: Path) -> dict[str, list[float]]:
         reader.close()
 
     taken = {"open": _timed(opening)}
-    from cc_tui.screens.listing import list_audits
+    from cc_tui.screens.listing import Question, find
     from stats.table import study_table
     from store.transcripts import load_transcript
 
@@ -203,7 +204,7 @@ def ask(root: Path) -> dict[str, list[float]]:
         0
     ].values()
     asked: dict[str, Callable[[], object]] = {
-        "list 200": lambda: list_audits(reader, limit=200),
+        "list": lambda: find(_listing(root, reader), Question()),
         "one transcript": lambda: load_transcript(reader, audit_id),
         "statistics": lambda: study_table(reader.arrow),
         "search": lambda: reader.rows("SELECT count(*) FROM messages WHERE contains(text, 'consciousness')"),
@@ -212,6 +213,12 @@ def ask(root: Path) -> dict[str, list[float]]:
     taken |= {name: _timed(question) for name, question in asked.items()}
     reader.close()
     return taken
+
+
+def _listing(root: Path, reader: Reader) -> Listing:
+    found = Listing(Store.open(root), reader)
+    found.refresh()
+    return found
 
 
 def _timed(question: Callable[[], object]) -> list[float]:

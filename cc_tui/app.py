@@ -1,4 +1,4 @@
-"""The Textual app: four screens over one store and, while a run is live, its feed."""
+"""The Textual app: five screens over one store and, while a run is live, its feed."""
 
 from __future__ import annotations
 
@@ -62,6 +62,8 @@ class CcTuiApp(App[None]):
             from cc_tui.screens.transcripts import TranscriptsScreen as Chosen
         elif mode == "label":
             from cc_tui.screens.label import LabelScreen as Chosen
+        elif mode == "sql":
+            from cc_tui.screens.sql import SqlScreen as Chosen
         else:
             from cc_tui.screens.stats import StatsScreen as Chosen
         return Chosen(self.services)
@@ -107,7 +109,7 @@ class CcTuiApp(App[None]):
             self.push_screen(help_screen(self.screen.SCOPES))
 
     def action_cycle(self, step: int) -> None:
-        """Go to the next or previous of the four screens."""
+        """Go to the next or previous of the five screens."""
         modes = list(SCREENS)
         self.switch_mode(modes[(modes.index(self.current_mode) + step) % len(modes)])
 

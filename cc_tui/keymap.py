@@ -60,14 +60,20 @@ _GLYPHS = {
     "f2": "F2",
     "f3": "F3",
     "f4": "F4",
+    "f5": "F5",
     "ctrl+c": "^C",
     "ctrl+q": "^Q",
     "ctrl+s": "^S",
+    "ctrl+j": "^J",
+    "ctrl+o": "^O",
 }
 
 TITLES = {
     "app": "Everywhere",
     "table": "Table",
+    "sideways": "Columns",
+    "pick": "Choosing",
+    "arrange": "Choosing columns",
     "live": "Live",
     "run": "The run as a whole",
     "steer": "Steering the audit in focus",
@@ -75,9 +81,11 @@ TITLES = {
     "compare": "Comparing branches",
     "editor": "Writing",
     "transcripts": "Transcripts",
+    "hits": "Text search",
     "reader": "Reading",
     "label": "Labelling",
     "stats": "Statistics",
+    "sql": "SQL",
 }
 
 KEYS: tuple[Key, ...] = (
@@ -86,8 +94,9 @@ KEYS: tuple[Key, ...] = (
     Key("app.transcripts", "f2", "switch_mode('transcripts')", "go to Transcripts"),
     Key("app.label", "f3", "switch_mode('label')", "go to Label"),
     Key("app.stats", "f4", "switch_mode('stats')", "go to Stats"),
-    Key("app.next", "greater_than_sign", "cycle(1)", "next or previous of these four screens"),
-    Key("app.previous", "less_than_sign", "cycle(-1)", "next or previous of these four screens"),
+    Key("app.sql", "f5", "switch_mode('sql')", "go to SQL"),
+    Key("app.next", "greater_than_sign", "cycle(1)", "next or previous of these five screens"),
+    Key("app.previous", "less_than_sign", "cycle(-1)", "next or previous of these five screens"),
     Key("app.quit", "q,ctrl+c,ctrl+q", "quit", "close the app; asks first while a run is live", "quit"),
     Key("table.down", "j,down", "move(1)", "next row"),
     Key("table.up", "k,up", "move(-1)", "previous row"),
@@ -98,6 +107,13 @@ KEYS: tuple[Key, ...] = (
     Key(
         "table.enter", "enter", "enter", "open the row; on Live, jump to the tail of its conversation", "open"
     ),
+    Key("sideways.left", "h,left", "sideways(-1)", "earlier or further columns"),
+    Key("sideways.right", "l,right", "sideways(1)", "earlier or further columns"),
+    Key("pick.back", "escape", "back", "go back"),
+    Key("arrange.take", "space", "take", "take the column, or leave it out"),
+    Key("arrange.down", "J", "shift(1)", "move it down or up"),
+    Key("arrange.up", "K", "shift(-1)", "move it down or up"),
+    Key("arrange.back", "escape", "back", "go back"),
     Key("steer.hold", "h", "hold", "hold the audit before its next step, or let it go on"),
     Key("steer.step", "s", "step", "let the held audit take one step"),
     Key("steer.approving", "a", "approving", "let every step of the model wait for your word, or no longer"),
@@ -128,6 +144,32 @@ KEYS: tuple[Key, ...] = (
     Key("live.pause", "space", "pause", "hold back or release the start of further audits", "pause"),
     Key("live.run", "u", "run_control", "the run: queue, errors, cost, concurrency", "run"),
     Key("live.stop", "x", "stop", "stop the run; asks first", "stop"),
+    Key(
+        "transcripts.filter",
+        "slash",
+        "filter",
+        "filter by words of condition, mode, item and status",
+        "filter",
+    ),
+    Key("transcripts.where", "w", "where", "filter by a condition in SQL", "where"),
+    Key("transcripts.facets", "f", "facets", "only one condition, mode, status, preference, run …", "only"),
+    Key("transcripts.search", "s", "search", "search what was said", "search"),
+    Key("transcripts.order", "o", "order", "sort by a column; by the same one again: the other way", "sort"),
+    Key("transcripts.columns", "c", "columns", "choose the columns and their order", "columns"),
+    Key("transcripts.views", "v", "views", "go to a saved view, save this one, delete one", "views"),
+    Key("transcripts.bookmark", "b", "bookmark", "set or remove a bookmark"),
+    Key("transcripts.bookmarks", "B", "bookmarks", "list the audits with a bookmark"),
+    Key("transcripts.select", "space", "select", "select the audit, or no longer"),
+    Key("transcripts.select_all", "a", "select_all", "select all that is listed, or nothing"),
+    Key("transcripts.export", "e", "export", "export what is selected, or this audit", "export"),
+    Key("transcripts.judge", "J", "judge", "have it judged again: shows the command"),
+    Key("transcripts.clear", "escape", "clear_filter", "leave the field; clear every filter"),
+    Key("transcripts.reload", "r", "reload", "look for what is new"),
+    Key("hits.words", "slash,s", "words", "search for something else", "search"),
+    Key("hits.case", "i", "case", "mind upper and lower case, or no longer", "case"),
+    Key("hits.list", "t", "list", "list the transcripts that have hits", "transcripts"),
+    Key("hits.stop", "x", "stop", "break the search off", "stop"),
+    Key("hits.back", "escape", "back", "back to the list", "back"),
     Key("run.pause", "space", "pause", "start nothing more, or go on"),
     Key("run.more", "plus", "lanes(1)", "twice as many audits beside each other"),
     Key("run.fewer", "minus", "lanes(-0.5)", "half as many"),
@@ -135,9 +177,6 @@ KEYS: tuple[Key, ...] = (
     Key("run.one_less", "left_square_bracket", "lanes(-0.001)", "one less"),
     Key("run.stop", "x", "stop", "stop the run; asks first"),
     Key("run.back", "escape,u,q", "back", "go back"),
-    Key("transcripts.filter", "slash", "filter", "filter by condition, mode, item and status", "filter"),
-    Key("transcripts.clear", "escape", "clear_filter", "clear the filter, and the cell it came from"),
-    Key("transcripts.reload", "r", "reload", "read the list again", "reload"),
     Key("reader.down", "j,down", "move(1)", "next turn", "turn"),
     Key("reader.up", "k,up", "move(-1)", "previous turn"),
     Key(
@@ -154,9 +193,28 @@ KEYS: tuple[Key, ...] = (
     Key("reader.last", "G,end", "edge(1)", "top or end"),
     Key("reader.open", "o", "unfold", "open or close what is folded at the mark", "unfold"),
     Key("reader.open_all", "O", "unfold_all", "open or close everything that is folded"),
-    Key("reader.judges", "p", "judges", "show or hide the judges' panel", "judges"),
-    Key("reader.pane", "tab", "pane", "move the mark between transcript and judges"),
-    Key("reader.copy", "y", "copy", "copy the marked turn"),
+    Key(
+        "reader.judges",
+        "p",
+        "judges",
+        "show or hide the panel: judges, labels, flags, notes, calls",
+        "judges",
+    ),
+    Key("reader.pane", "tab", "pane", "move the mark between transcript and panel"),
+    Key(
+        "reader.quote",
+        "c",
+        "quote",
+        "go to the next quote of a judge, flag or note; of the marked one in the panel",
+        "quote",
+    ),
+    Key("reader.blind", "b", "blind", "hide or show judges and labels"),
+    Key("reader.view", "v", "view(1)", "next or previous view: target's, auditor's, changes, JSON", "view"),
+    Key("reader.view_back", "V", "view(-1)", "next or previous view: target's, auditor's, changes, JSON"),
+    Key("reader.tree", "t", "tree", "the branches, to read one alone or compare two", "tree"),
+    Key("reader.beside", "x", "beside", "another transcript of this item beside it", "beside"),
+    Key("reader.copy", "y", "copy", "copy the marked turn, or everything in the pane"),
+    Key("reader.copy_all", "Y", "copy_all", "copy the marked turn, or everything in the pane"),
     Key("reader.next", "n", "neighbour(1)", "next or previous transcript of the list", "next"),
     Key("reader.previous", "N", "neighbour(-1)", "next or previous transcript of the list"),
     Key("reader.back", "escape,backspace", "back", "back to the list", "back"),
@@ -227,7 +285,20 @@ KEYS: tuple[Key, ...] = (
     Key("stats.page_down", "pagedown", "page(1)", "scroll what is said of the judges"),
     Key("stats.page_up", "pageup", "page(-1)", "scroll what is said of the judges"),
     Key("stats.enter", "enter", "enter", "the transcripts behind the cell", "transcripts"),
+    Key("stats.numbers", "w", "numbers", "the transcripts behind the waterfall and the judges", "numbers"),
     Key("stats.reload", "r", "reload", "compute again", "reload"),
+    Key("sql.run", "ctrl+s,ctrl+j", "run", "run the query", "run"),
+    Key("sql.stop", "escape", "stop", "stop the query; go between editor and result", "stop/result"),
+    Key(
+        "sql.library",
+        "ctrl+o",
+        "library",
+        "queries that were run before, and those of the program",
+        "queries",
+    ),
+    Key("sql.edit", "i", "edit", "go to the editor", "edit"),
+    Key("sql.chart", "c", "chart", "bars, histogram, points, line, table", "chart"),
+    Key("sql.export", "e", "export", "write the result as CSV, JSON or Parquet", "export"),
 )
 
 
@@ -251,6 +322,6 @@ def bindings(scope: str) -> list[BindingType]:
 
 
 _BY_ID = {key.id: key for key in KEYS}
-_AT_ONCE = frozenset({"ctrl+c", "ctrl+q", "tab", "shift+tab"})
+_AT_ONCE = frozenset({"ctrl+c", "ctrl+q", "ctrl+j", "tab", "shift+tab"})
 """Keys that hold even while a field is typed in, and before the next key is looked at: what is typed after a
 change of field belongs to the new one."""

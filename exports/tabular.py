@@ -37,7 +37,7 @@ def to_json(table: pa.Table) -> str:
     Times are ISO 8601 in UTC; NaN and infinity, which JSON cannot write, are strings. A second column of the same
     name gets a number behind it.
     """
-    names = _distinct(table.column_names)
+    names = distinct(table.column_names)
     rows = [dict(zip(names, map(_jsonable, row), strict=True)) for row in _rows(table)]
     text = msgspec.json.encode(rows, enc_hook=str)
     return msgspec.json.format(text, indent=2).decode() + "\n"
@@ -62,7 +62,8 @@ def _values(column: pa.ChunkedArray[Any]) -> list[Any]:
         return column.cast(pa.string()).to_pylist()
 
 
-def _distinct(names: list[str]) -> list[str]:
+def distinct(names: list[str]) -> list[str]:
+    """The names, a number behind each that was there before."""
     found: list[str] = []
     for name in names:
         number = 2

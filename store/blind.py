@@ -6,6 +6,7 @@ labels or rounds; its queries may name the views that it has, and no file and no
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,7 +19,7 @@ from store.records import ROUND_TABLES, TABLES, Audit, Item, Message
 from store.schema import columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -91,6 +92,19 @@ class BlindReader(Reader):
             if found and found[1] in _hidden_columns():
                 raise HiddenError(found[1]) from None
             raise
+
+    @contextlib.contextmanager
+    def stream(
+        self, query: str, parameters: Sequence[Any] = (), *, size: int = 2048
+    ) -> Generator[pa.RecordBatchReader]:
+        """As `Reader.stream`, for what `arrow` would answer."""
+        self._refuse_hidden(query)
+        with super().stream(query, parameters, size=size) as batches:
+            yield batches
+
+    def keep(self, name: str, query: str, parameters: Sequence[Any] = ()) -> None:
+        """Refused: what is kept could be asked for by another name."""
+        raise HiddenError(name)
 
     def _refuse_hidden(self, query: str) -> None:
         tree = self._parsed(query)

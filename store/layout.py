@@ -9,6 +9,7 @@
   labels/<annotator>.jsonl                    append-only, one file for each person
   labels/rounds/<round_id>.jsonl              immutable, one file for each planned round of labelling
   labels/rubrics/<hash>.json                  immutable, one file for each new version of a question
+  desk/<person>.json                          what a person keeps beside the data; no part of it
   catalog.duckdb                              views only
 ```
 A writer's name is `<study_id>.<run_id>.<nonce>`, so that its files say where they belong.
@@ -33,6 +34,7 @@ LAKE = "lake"
 LABELS = "labels"
 ROUNDS = "labels/rounds"
 RUBRICS = "labels/rubrics"
+DESK = "desk"
 STORE_FILE = "store.json"
 CATALOG = "catalog.duckdb"
 MARKS = "_manifest"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ from store.errors import QueryError, StoreError
 from store.parquet import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     import duckdb
     import pyarrow as pa
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 _MEMORY_LIMIT = "2GB"
 _ATTEMPTS = 20
+_EXPLAIN = re.compile(r"\s*EXPLAIN\b(?:\s*ANALYZE\b)?(?:\s*\([^()]*\))?", re.IGNORECASE)
 
 
 class Reader:
@@ -30,8 +33,11 @@ class Reader:
 
     def __init__(self, store: Store) -> None:
         import duckdb
+        import pyarrow as pa
 
         self._errors = duckdb.Error
+        # What goes wrong between two pieces of a result, an interrupt too, comes through Arrow.
+        self._arrow_errors = (pa.ArrowException, OSError)
         # A database of its own: connections to one file share their settings, and these get locked.
         self._con = duckdb.connect()
         self._attach(store)
@@ -73,18 +79,42 @@ class Reader:
         Raises:
             QueryError: the query is wrong, was interrupted, or is not a statement that only reads.
         """
+        with self._asking() as cursor:
+            _check(cursor, query)
+            return cursor.sql(query, params=list(parameters)).to_arrow_table()
+
+    @contextlib.contextmanager
+    def stream(
+        self, query: str, parameters: Sequence[Any] = (), *, size: int = 2048
+    ) -> Generator[pa.RecordBatchReader]:
+        """The result of one statement that reads, in pieces of `size` rows, the first before the last is found.
+
+        Raises:
+            QueryError: as `arrow`; also while pieces are taken.
+        """
+        with self._asking() as cursor:
+            _check(cursor, query)
+            yield cursor.sql(query, params=list(parameters)).to_arrow_reader(size)
+
+    def keep(self, name: str, query: str, parameters: Sequence[Any] = ()) -> None:
+        """Hold the result of our own `query` in memory, where this reader's queries find it as `memory.<name>`.
+
+        Raises:
+            QueryError: the query is wrong or was interrupted.
+        """
+        with self._asking() as cursor:
+            cursor.execute(f"CREATE OR REPLACE TABLE memory.main.{name} AS {query}", list(parameters))
+
+    @contextlib.contextmanager
+    def _asking(self) -> Generator[duckdb.DuckDBPyConnection]:
+        """A cursor that `interrupt` reaches; what goes wrong with it is a `QueryError`."""
         with self._guard:
             cursor = self._con.cursor()
             self._running.add(cursor)
         try:
             cursor.execute("USE store")
-            statements = cursor.extract_statements(query)
-            if len(statements) != 1:
-                raise QueryError(f"Give one statement at a time, not {len(statements)}.")
-            if statements[0].type.name not in ("SELECT", "EXPLAIN"):
-                raise QueryError(f"The store is read-only: a {statements[0].type.name} statement cannot run.")
-            return cursor.sql(query, params=list(parameters)).to_arrow_table()
-        except self._errors as error:
+            yield cursor
+        except (self._errors, *self._arrow_errors) as error:
             raise QueryError(str(error)) from None
         finally:
             with self._idle:
@@ -111,3 +141,17 @@ class Reader:
                     cursor.interrupt()
                 self._idle.wait(timeout=0.05)
             self._con.close()
+
+
+def _check(cursor: duckdb.DuckDBPyConnection, query: str) -> None:
+    """Raise `QueryError` for anything but one statement that reads."""
+    statements = cursor.extract_statements(query)
+    if len(statements) != 1:
+        raise QueryError(f"Give one statement at a time, not {len(statements)}.")
+    kind = statements[0].type.name
+    if kind == "EXPLAIN":
+        # EXPLAIN ANALYZE carries out what it explains.
+        explained = cursor.extract_statements(_EXPLAIN.sub("", query, count=1))
+        kind = explained[0].type.name if len(explained) == 1 else kind
+    if kind != "SELECT":
+        raise QueryError(f"The store is read-only: a {kind} statement cannot run.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -49,19 +50,22 @@ def load_transcript(reader: Reader, audit_id: str, *, blind: bool = False) -> Tr
         InputError: the store has no such audit.
     """
     names = _BLIND_COLUMNS if blind else "a.*, i.text AS item_text, i.label AS item_label"
-    found = reader.rows(
-        f"SELECT {names} FROM audits a JOIN items i USING (study_id, item_id) WHERE a.audit_id = ?",
-        [audit_id],
-    )
+    # Each of the three takes longer to plan than to read, so they are asked at once.
+    with ThreadPoolExecutor(2) as beside:
+        messages = beside.submit(read_records, reader, Message, "audit_id = ? ORDER BY seq", [audit_id])
+        order = "audit_id = ? ORDER BY kind, dimension, judge, repeat"
+        judged = None if blind else beside.submit(read_records, reader, Judgement, order, [audit_id])
+        found = reader.rows(
+            f"SELECT {names} FROM audits a JOIN items i USING (study_id, item_id) WHERE a.audit_id = ?",
+            [audit_id],
+        )
     if not found:
         raise InputError(f"The store has no audit {audit_id!r}.")
     audit = found[0]
     audit["final_view"] = msgspec.json.decode(audit["final_view"])
-    messages = read_records(reader, Message, "audit_id = ? ORDER BY seq", [audit_id])
-    if blind:
-        return Transcript(audit, without_condition(messages), [])
-    order = "audit_id = ? ORDER BY kind, dimension, judge, repeat"
-    return Transcript(audit, messages, read_records(reader, Judgement, order, [audit_id]))
+    if judged is None:
+        return Transcript(audit, without_condition(messages.result()), [])
+    return Transcript(audit, messages.result(), judged.result())
 
 
 def load_transcripts(reader: Reader, audit_ids: Sequence[str]) -> list[Transcript]:

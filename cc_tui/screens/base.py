@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from textual.widget import Widget
 
     from auditors.feed import Command
+    from cc_tui.screens.listing import Behind
+    from store.listing import Listing
     from store.reader import Reader
     from store.sitting import Sitting
     from store.store import Store
@@ -44,41 +46,60 @@ class Services:
     """The round of labelling that was asked for; None for the annotator's own choice."""
     sitting: Sitting | None = None
     """The round that the annotator is at: while it is blind, so is every question to the store."""
-    _reader: Reader | None = None
-    _blind: Reader | None = None
+    _readers: dict[tuple[str, bool], Reader] = field(default_factory=dict[tuple[str, bool], "Reader"])
+    _listing: Listing | None = None
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
-    async def ask(self, function: Callable[[Reader], T]) -> T:
+    async def ask(self, function: Callable[[Reader], T], lane: str = "") -> T:
         """The result of `function`, which runs in a thread: the reader blocks, and opening it takes long.
+
+        Args:
+            function: what is asked.
+            lane: name of a reader of its own, for questions that are broken off apart from all others.
 
         Raises:
             HiddenError: it asks for what the annotator may not know before the reveal.
         """
-        return await asyncio.to_thread(lambda: function(self._open()))
+        return await asyncio.to_thread(lambda: function(self._open(lane)))
 
     @property
     def blind(self) -> bool:
         """Whether judges, conditions, models and other people's labels are hidden in this process now."""
         return self.sitting is not None and self.sitting.blind
 
-    def _open(self) -> Reader:
+    def _open(self, lane: str) -> Reader:
         with self._guard:
-            if self.blind:
-                if self._blind is None:
-                    from store.blind import BlindReader
+            which = (lane, self.blind)
+            if which not in self._readers and which[1]:
+                from store.blind import BlindReader
 
-                    self._blind = BlindReader(self.store)
-                return self._blind
-            if self._reader is None:
+                self._readers[which] = BlindReader(self.store)
+            elif which not in self._readers:
                 from store.reader import Reader
 
-                self._reader = Reader(self.store)
-            return self._reader
+                self._readers[which] = Reader(self.store)
+            return self._readers[which]
 
-    def interrupt(self) -> None:
-        """Break off the queries that run, so that the program can end."""
-        for reader in (self._reader, self._blind):
-            if reader is not None:
+    def listing(self, reader: Reader) -> Listing:
+        """The listing of the store, as the reader holds it; blocking.
+
+        Raises:
+            HiddenError: the annotator is blind, and it tells conditions and scores.
+        """
+        from store.blind import HiddenError
+        from store.listing import Listing
+
+        with self._guard:
+            if self.blind:
+                raise HiddenError("The list of transcripts")
+            if self._listing is None:
+                self._listing = Listing(self.store, reader)
+            return self._listing
+
+    def interrupt(self, lane: str | None = None) -> None:
+        """Break off the queries that run in a lane, or all of them so that the program can end."""
+        for (name, _), reader in list(self._readers.items()):
+            if lane in (None, name):
                 reader.interrupt()
 
 
@@ -119,16 +140,25 @@ class AppScreen(Screen[None]):
         self._simulated = simulated
         self.flush()
 
-    async def ask(self, function: Callable[[Reader], T]) -> T:
+    async def ask(self, function: Callable[[Reader], T], lane: str = "") -> T:
         """The result of `function` on the reader, as `Services.ask` gives it.
 
         A screen that was closed meanwhile is not told: its widgets are gone, though its jobs may not be cancelled yet.
         """
         try:
-            return await self.services.ask(function)
+            return await self.services.ask(function, lane)
         finally:
             if not self.is_running:
                 raise asyncio.CancelledError
+
+    async def listed(self, function: Callable[[Listing], T]) -> T:
+        """The result of `function` on the listing of the store, as `ask` gives that of one on the reader."""
+        return await self.ask(lambda reader: function(self.services.listing(reader)))
+
+    async def mark_simulated(self) -> None:
+        """Mark the screen, if anything in the store is simulated."""
+        rows = await self.ask(lambda reader: reader.rows("SELECT bool_or(simulated) AS any FROM studies"))
+        self.say_simulated(bool(rows[0]["any"]))
 
     def work(self, group: str, job: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
         """Run `job(*args)` beside the screen; a newer job of the group replaces an older one."""
@@ -140,6 +170,16 @@ class AppScreen(Screen[None]):
                 self.complain(error)
 
         self.run_worker(guarded, group=group, exclusive=True)
+
+    async def to_transcripts(self, behind: Behind) -> None:
+        """Go to the list of the transcripts behind a number."""
+        # Imported here: that screen is made of this one.
+        from cc_tui.screens.transcripts import TranscriptsScreen
+
+        await self.app.switch_mode("transcripts")
+        while not isinstance(self.app.screen, TranscriptsScreen):
+            await self.app.pop_screen()
+        self.app.screen.show_behind(behind)
 
     def complain(self, error: CcTuiError) -> None:
         """Show an error that the user can cause or mend."""

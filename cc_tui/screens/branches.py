@@ -12,7 +12,7 @@ from textual.content import Content
 from cc_tui.keymap import bindings, key_of
 from cc_tui.screens.base import AppScreen
 from cc_tui.screens.dialogs import Dialog
-from cc_tui.state.tree import Branch, shared, tree_thread
+from cc_tui.state.tree import Branch, Tree, shared, tree_thread
 from cc_tui.widgets.branch_columns import BranchColumns, Side
 from cc_tui.widgets.line_table import Column, LineTable
 
@@ -107,16 +107,64 @@ class BranchTree(Dialog["Picked | None"]):
         self.close(Picked(branch.number, compare) if branch else None)
 
 
-class CompareScreen(AppScreen):
-    """Two branches of the conversation in focus, side by side where there is room."""
+class SideBySide(AppScreen):
+    """Two conversations side by side where there is room."""
 
-    MODE = "live"
     SCOPES = ("compare",)
     BINDINGS = bindings("compare")
 
-    def __init__(self, services: Services, branch: int) -> None:
+    def body(self) -> Iterable[Widget]:
+        """Both sides."""
+        yield BranchColumns()
+
+    @property
+    def _columns(self) -> BranchColumns:
+        return self.query_one(BranchColumns)
+
+    def action_choose(self, step: int) -> None:
+        """Put another conversation on the active side."""
+        raise NotImplementedError
+
+    def action_side(self) -> None:
+        """Turn to the other side."""
+        self._columns.switch()
+
+    def action_scroll(self, lines: int) -> None:
+        """Scroll both."""
+        self._columns.scroll_lines(lines)
+
+    def action_page(self, pages: int) -> None:
+        """Page both."""
+        self._columns.page(pages)
+
+    def action_edge(self, end: int) -> None:
+        """Go to the top or the end."""
+        self._columns.edge(end)
+
+    def action_unfold(self) -> None:
+        """Open or close what both share."""
+        self._columns.unfold()
+
+    def action_back(self) -> None:
+        """Return."""
+        if self.is_current:
+            self.dismiss()
+
+
+class CompareScreen(SideBySide):
+    """Two branches of one conversation.
+
+    Args:
+        branch: the one that is compared with the one that goes on.
+        tree: the conversation; by default the one in focus, which may grow.
+    """
+
+    MODE = "live"
+
+    def __init__(self, services: Services, branch: int, tree: Tree | None = None) -> None:
         super().__init__(services)
-        tree = services.live.tree
+        self._stored = tree
+        tree = self._tree
         numbers = sorted(one.number for one in tree.branches())
         other = tree.branch if tree.branch in numbers else numbers[-1]
         if other == branch:
@@ -125,9 +173,9 @@ class CompareScreen(AppScreen):
         self._chosen = [min(branch, other), max(branch, other)]
         self._drawn = -1
 
-    def body(self) -> Iterable[Widget]:
-        """Both branches."""
-        yield BranchColumns()
+    @property
+    def _tree(self) -> Tree:
+        return self._stored or self.services.live.tree
 
     def on_mount(self) -> None:
         """Draw what there is."""
@@ -142,7 +190,7 @@ class CompareScreen(AppScreen):
             self._draw()
 
     def _draw(self) -> None:
-        tree = self.services.live.tree
+        tree = self._tree
         whole = tree_thread(tree, fade=False)
         left, right = (tree.path(number) for number in self._chosen)
         same = shared(left, right)
@@ -151,46 +199,27 @@ class CompareScreen(AppScreen):
             for number, path in zip(self._chosen, (left, right), strict=True)
         ]
         beginning = [block for blocks in _messages(whole, left[:same]) for block in blocks]
-        self.query_one(BranchColumns).show(sides[0], sides[1], beginning)
+        self._columns.show(sides[0], sides[1], beginning)
 
     def _title(self, number: int) -> str:
-        tree = self.services.live.tree
+        tree = self._tree
         return f"branch {number} of {len(tree.branches())}" + (f" · {_LIVE}" if number == tree.branch else "")
 
     def action_choose(self, step: int) -> None:
         """Put another branch on the active side."""
-        columns = self.query_one(BranchColumns)
-        numbers = sorted(branch.number for branch in self.services.live.tree.branches())
+        columns = self._columns
+        numbers = sorted(branch.number for branch in self._tree.branches())
         other = self._chosen[1 - columns.active]
         open_ones = [number for number in numbers if number != other]
         at = open_ones.index(self._chosen[columns.active]) if self._chosen[columns.active] in open_ones else 0
         self._chosen[columns.active] = open_ones[(at + step) % len(open_ones)]
         self._draw()
 
-    def action_side(self) -> None:
-        """Turn to the other side."""
-        self.query_one(BranchColumns).switch()
 
-    def action_scroll(self, lines: int) -> None:
-        """Scroll both."""
-        self.query_one(BranchColumns).scroll_lines(lines)
+class StoredBranches(CompareScreen):
+    """Two branches of a recorded conversation."""
 
-    def action_page(self, pages: int) -> None:
-        """Page both."""
-        self.query_one(BranchColumns).page(pages)
-
-    def action_edge(self, end: int) -> None:
-        """Go to the top or the end."""
-        self.query_one(BranchColumns).edge(end)
-
-    def action_unfold(self) -> None:
-        """Open or close what both share."""
-        self.query_one(BranchColumns).unfold()
-
-    def action_back(self) -> None:
-        """Return."""
-        if self.is_current:
-            self.dismiss()
+    MODE = "transcripts"
 
 
 def _messages(whole: Thread, path: Sequence[Entry]) -> list[list[Block]]:

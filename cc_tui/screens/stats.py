@@ -13,11 +13,13 @@ from textual.widgets import Static
 from cc_tui.keymap import bindings
 from cc_tui.screens.base import AppScreen
 from cc_tui.screens.listing import Behind
-from cc_tui.screens.transcripts import TranscriptsScreen
+from cc_tui.screens.numbers import judge_numbers, waterfall_numbers
+from cc_tui.screens.picking import Option, Pick
 from cc_tui.state.estimates import grid, in_words, modes_of
 from cc_tui.state.judges import judges_in_words
 from cc_tui.state.status import MODES
 from cc_tui.widgets.estimate_table import EstimateTable
+from stats.judges import judge_quality
 from stats.rules import DEFAULT_RULES, Rules
 from store.errors import CcTuiError
 from store.records import Mode
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from textual.widget import Widget
 
     from cc_tui.screens.base import Services
+    from cc_tui.screens.picking import Picked
     from stats.judge_report import JudgeReport
     from stats.table import StudyTable
     from store.reader import Reader
@@ -193,11 +196,28 @@ class StatsScreen(AppScreen):
         if cell is None or self._table is None:
             return
         title = f"{cell.preference} · {cell.group} · {MODES[cell.mode]}"
-        behind = Behind(self._table.study_id, cell.mode, cell.preference, tuple(cell.conditions), title)
-        await self.app.switch_mode("transcripts")
-        while not isinstance(self.app.screen, TranscriptsScreen):
-            await self.app.pop_screen()
-        self.app.screen.show_behind(behind)
+        await self.to_transcripts(
+            Behind.cell(self._table.study_id, cell.mode, cell.preference, cell.conditions, title)
+        )
+
+    def action_numbers(self) -> None:
+        """Choose another number - of the waterfall, of the judges - and go to its transcripts."""
+        if self._table is not None:
+            self.work("numbers", self._choose_number, self._table)
+
+    async def _choose_number(self, table: StudyTable) -> None:
+        judges = await self.ask(lambda reader: judge_quality(reader.arrow, table.study_id))
+        numbers = [*waterfall_numbers(table, self._mode), *judge_numbers(judges, table.study_id)]
+        options = [
+            Option(str(index), number.name, f"{number.count:,}", one_line(number.group, 24))
+            for index, number in enumerate(numbers)
+        ]
+
+        def choose(picked: Picked | None) -> None:
+            if picked is not None:
+                self.work("numbers", self.to_transcripts, numbers[int(picked.key)].behind)
+
+        self.app.push_screen(Pick("The transcripts behind", options), choose)
 
 
 def _study_table(reader: Reader, rules: Rules) -> StudyTable:

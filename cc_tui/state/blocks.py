@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from auditors.feed import Entry
 from auditors.models.base import ToolCall
@@ -46,6 +46,8 @@ class Block:
     """The message whose words these are; None for what belongs to it, and for what is no message."""
     flagged: bool = False
     """Whether the person who sits here has noted something on it."""
+    lights: tuple[tuple[int, int, str], ...] = ()
+    """Stretches of `text` that stand out, in order: start, end, name of a tone."""
 
 
 _VOICES = {
@@ -173,6 +175,13 @@ class Thread:
 def transcript_blocks(
     messages: Iterable[Message], final_view: Sequence[str] = (), *, blind: bool = False
 ) -> list[Block]:
+    """The blocks of `transcript_thread`."""
+    return transcript_thread(messages, final_view, blind=blind).blocks
+
+
+def transcript_thread(
+    messages: Iterable[Message], final_view: Sequence[str] = (), *, blind: bool = False
+) -> Thread:
     """The whole tree in the order in which it grew; what `final_view` lacks is faded and marked."""
     thread = Thread()
     kept = set(final_view)
@@ -186,7 +195,7 @@ def transcript_blocks(
             thread.blocks.append(Block(Voice.RULE, "", "in the final view"))
         was_faded = faded
         thread.add(entry, faded=faded)
-    return thread.blocks
+    return thread
 
 
 def judgement_blocks(judgements: Iterable[Judgement]) -> list[Block]:
@@ -203,12 +212,9 @@ def judgement_blocks(judgements: Iterable[Judgement]) -> list[Block]:
         if len(versions[judgement.judge, judgement.dimension]) > 1:
             title += f" · version {_version(judgement)}"
         lines = [title, judgement.justification]
-        for citation in judgement.citations:
-            where = citation.get("message_id") or citation.get("claimed") or "?"
-            sign = f"✗ not found in {where}"
-            if citation.get("verified"):
-                sign = f"≈ nearly in {where}" if citation.get("kind") == "fuzzy" else f"✓ in {where}"
-            lines.append(f"{sign}: “{citation.get('quote', '')}”")
+        # What stands in the transcript first: what does not is the judge's word alone.
+        quotes = sorted(judgement.citations, key=lambda one: not one.get("verified"))
+        lines += [f"{_sign(citation)}: “{citation.get('quote', '')}”" for citation in quotes]
         missing = judgement.status is not JudgementStatus.OK
         blocks.append(
             Block(
@@ -219,6 +225,13 @@ def judgement_blocks(judgements: Iterable[Judgement]) -> list[Block]:
             )
         )
     return blocks
+
+
+def _sign(citation: dict[str, Any]) -> str:
+    where = citation.get("message_id") or citation.get("claimed") or "?"
+    if not citation.get("verified"):
+        return f"✗ not found in {where}"
+    return f"≈ nearly in {where}" if citation.get("kind") == "fuzzy" else f"✓ in {where}"
 
 
 def _version(judgement: Judgement) -> str:

@@ -16,13 +16,13 @@ from store.text import one_line
 if TYPE_CHECKING:
     from cc_tui.state.live import LiveState
 
-SCREENS = {"live": "Live", "transcripts": "Transcripts", "label": "Label", "stats": "Stats"}
+SCREENS = {"live": "Live", "transcripts": "Transcripts", "label": "Label", "stats": "Stats", "sql": "SQL"}
 _EVERY_S = 0.5
 SIMULATED = Content.styled(" SIMULATED ", "bold $background on $tone-user")
 
 
 class TopBar(Widget):
-    """The four screens and the study."""
+    """The five screens and the study."""
 
     DEFAULT_CSS = """
     TopBar { height: 1; background: $panel; padding: 0 1; }
@@ -43,7 +43,8 @@ class TopBar(Widget):
     def render(self) -> Content:
         """The screens at the left, the study at the right."""
         study, told_state, simulated = self._told
-        tabs = Content("  ").join(
+        between = "  " if self.content_size.width >= 100 else " "
+        tabs = Content(between).join(
             Content.styled(f"[{title}]", "bold")
             if mode == self._mode
             else Content.styled(f"F{number} {title}", "$tone-soft")

@@ -60,9 +60,51 @@ def line_parts(block: Block, texts: Sequence[str], row: int, width: int, *, mark
         bar, tone, text_tone = "╎", "soft", "soft"
     mark = "▸" if marked and row == 0 else "⚑" if block.flagged and row == 0 else " "
     label_tone = f"{tone} bold" if marked else tone
-    return ((mark, "active"), (label, label_tone), (f" {bar} ", tone), (text, text_tone))
+    said = _lit_lines(block, tuple(texts))[row] if block.lights else (("", text),)
+    parts = ((part, f"{text_tone} {light}".strip()) for light, part in said)
+    return ((mark, "active"), (label, label_tone), (f" {bar} ", tone), *parts)
+
+
+def first_lit(block: Block, texts: Sequence[str]) -> int:
+    """The first of a block's lines with a light on it; 0 if there is none."""
+    lines = _lit_lines(block, tuple(texts)) if block.lights else ()
+    return next((row for row, parts in enumerate(lines) if any(light for light, _ in parts)), 0)
+
+
+@lru_cache(maxsize=64)
+def _lit_lines(block: Block, texts: tuple[str, ...]) -> tuple[tuple[tuple[str, str], ...], ...]:
+    """Of every line its pieces, each after the name of its light."""
+    source = _shown(block.text)
+    lights = [
+        (len(_shown(block.text[:start])), len(_shown(block.text[:end])), tone)
+        for start, end, tone in block.lights
+    ]
+    lines: list[tuple[tuple[str, str], ...]] = []
+    at = 0
+    for text in texts:
+        pieces: list[tuple[str, str]] = []
+        for sign in text:
+            # Wrapping takes white space away and adds some, and changes nothing else.
+            if not sign.isspace():
+                while at < len(source) and source[at] != sign:
+                    at += 1
+            while lights and lights[0][1] <= at:
+                del lights[0]
+            light = lights[0][2] if lights and lights[0][0] <= at else ""
+            if pieces and pieces[-1][0] == light:
+                pieces[-1] = (light, pieces[-1][1] + sign)
+            else:
+                pieces.append((light, sign))
+            at += at < len(source) and (not sign.isspace() or source[at].isspace())
+        lines.append(tuple(pieces) or (("", ""),))
+    return tuple(lines)
 
 
 def gap_below(block: Block, below: Block, *, folded: bool) -> int:
     """Blank lines between two blocks: one where another speaker follows; none if both are `folded`."""
     return 0 if below.voice is Voice.RULE or folded else 1
+
+
+def _shown(text: str) -> str:
+    """A text as its lines show it: each paragraph on its own, as `block_lines` takes them."""
+    return "\n".join(printable(paragraph) for paragraph in text.split("\n"))

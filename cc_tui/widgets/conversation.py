@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual.reactive import reactive
 
 from cc_tui.state.blocks import Block, Voice
-from cc_tui.widgets.block_lines import block_lines, gap_below, line_parts, wrap
+from cc_tui.widgets.block_lines import block_lines, first_lit, gap_below, line_parts, wrap
 from cc_tui.widgets.line_view import Line, LineView
 
 if TYPE_CHECKING:
@@ -49,6 +50,16 @@ class Conversation(LineView):
         return self._blocks[self._mark] if self._mark < len(self._blocks) else None
 
     @property
+    def blocks(self) -> Sequence[Block]:
+        """What is shown."""
+        return self._blocks
+
+    @property
+    def mark(self) -> int:
+        """Which block the mark is on."""
+        return self._mark
+
+    @property
     def at_tail(self) -> bool:
         """Whether the last line is in view."""
         return self.scroll_offset.y >= self.max_scroll_y
@@ -83,6 +94,21 @@ class Conversation(LineView):
         self._lay_out()
         if tail and self._follow:
             self.to_tail()
+        self.redraw()
+
+    def point(self, index: int, lights: tuple[tuple[int, int, str], ...]) -> None:
+        """Put the mark on a block, open, and bring the first of its `lights` into view; no other block has any."""
+        blocks = [replace(block, lights=()) if block.lights else block for block in self._blocks]
+        blocks[index] = replace(blocks[index], lights=lights)
+        self._blocks, self._mark = blocks, index
+        if self._folded(index):
+            self._open ^= {index}
+            self._lines = []
+        self._lay_out()
+        if index < len(self._starts):
+            line = self._starts[index] + first_lit(blocks[index], self._lines[index])
+            if not self.scroll_offset.y <= line < self.scroll_offset.y + self.size.height:
+                self.jump(max(line - self.size.height // 3, 0))
         self.redraw()
 
     def to_tail(self) -> None:

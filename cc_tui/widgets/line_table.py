@@ -85,7 +85,7 @@ class LineTable(LineView, Generic[T], can_focus=True):
         # At the top one watches what comes; further down, the cursor's row is what one came for.
         keep = (keep or self.scroll_offset.y > 0) and self._in_view()
         self._rows, self._empty = rows, empty
-        found = next((index for index, row in enumerate(rows) if self._key(row) == self.cursor), None)
+        found = self._find(self.cursor)
         if found is not None:
             self._index = found
         elif rows:
@@ -107,6 +107,11 @@ class LineTable(LineView, Generic[T], can_focus=True):
         if painted:
             self._turn = (painted[-1] + 1) % len(lines)
 
+    def set_columns(self, columns: Sequence[Column[T]]) -> None:
+        """Show other columns from the next drawing on."""
+        self._columns = columns
+        self._laid_out = (0, [])
+
     @property
     def selected(self) -> T | None:
         """The row under the cursor."""
@@ -114,9 +119,9 @@ class LineTable(LineView, Generic[T], can_focus=True):
 
     def select(self, key: str) -> None:
         """Put the cursor on the row with `key`, if there is one."""
-        for index, row in enumerate(self._rows):
-            if self._key(row) == key:
-                self._go(index, by_hand=False)
+        index = self._find(key)
+        if index is not None:
+            self._go(index, by_hand=False)
 
     def action_move(self, rows: int) -> None:
         """Move the cursor."""
@@ -158,6 +163,10 @@ class LineTable(LineView, Generic[T], can_focus=True):
             text = one_line(text[-4 * cells :])[-cells:] if column.tail else one_line(text, cells)
             parts += [(fit(text, cells, right=column.right), column.tone(row)), (" ", "")]
         return Line(tuple(parts), "cursor" if here else "")
+
+    def _find(self, key: str | None) -> int | None:
+        """Where the row with `key` stands."""
+        return next((index for index, row in enumerate(self._rows) if self._key(row) == key), None)
 
     @property
     def _height(self) -> int:

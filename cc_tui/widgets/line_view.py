@@ -50,6 +50,7 @@ class LineView(ScrollView, can_focus=False):
         "line--bold",
         "line--head",
         "line--cursor",
+        "line--hit",
     }
     DEFAULT_CSS = """
     LineView {
@@ -69,6 +70,7 @@ class LineView(ScrollView, can_focus=False):
         & > .line--bold { text-style: bold; }
         & > .line--head { color: $tone-soft; text-style: underline; }
         & > .line--cursor { background: $panel; text-style: bold; }
+        & > .line--hit { color: $background; background: $tone-user; }
     }
     """
 

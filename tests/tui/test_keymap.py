@@ -11,11 +11,15 @@ from cc_tui.screens.dialogs import help_screen
 from cc_tui.screens.editor import Editor
 from cc_tui.screens.label import LabelScreen
 from cc_tui.screens.live import LiveScreen
+from cc_tui.screens.picking import Arrange, Pick
 from cc_tui.screens.reader import ReaderScreen
 from cc_tui.screens.run_control import RunControl
+from cc_tui.screens.search import SearchScreen
+from cc_tui.screens.sql import SqlScreen
 from cc_tui.screens.stats import StatsScreen
 from cc_tui.screens.steering import SteeringScreen
 from cc_tui.screens.transcripts import TranscriptsScreen
+from cc_tui.widgets.arrow_table import ArrowTable
 from cc_tui.widgets.line_table import LineTable
 
 OWNERS = {
@@ -31,8 +35,22 @@ OWNERS = {
     "reader": ReaderScreen,
     "label": LabelScreen,
     "stats": StatsScreen,
+    "sql": SqlScreen,
+    "hits": SearchScreen,
+    "sideways": ArrowTable,
+    "pick": Pick,
+    "arrange": Arrange,
 }
-SCREENS = (LiveScreen, CompareScreen, TranscriptsScreen, ReaderScreen, LabelScreen, StatsScreen)
+SCREENS = (
+    LiveScreen,
+    CompareScreen,
+    TranscriptsScreen,
+    ReaderScreen,
+    LabelScreen,
+    StatsScreen,
+    SearchScreen,
+    SqlScreen,
+)
 NAMED = {
     *string.ascii_letters,
     *string.digits,
@@ -61,9 +79,12 @@ NAMED = {
         "f2",
         "f3",
         "f4",
+        "f5",
         "ctrl+c",
         "ctrl+q",
         "ctrl+s",
+        "ctrl+j",
+        "ctrl+o",
         "shift+tab",
     ),
 }

@@ -6,11 +6,12 @@ import pytest
 from tui_support import FORBIDDEN, screen_text, until
 
 from cc_tui.app import CcTuiApp
-from cc_tui.screens.listing import Behind, list_audits
+from cc_tui.screens.listing import Behind, Question, find, ids_of
 from cc_tui.screens.reader import ReaderScreen
 from cc_tui.screens.transcripts import TranscriptsScreen
 from cc_tui.widgets.conversation import Conversation
 from cc_tui.widgets.line_table import LineTable
+from store.listing import Listing
 from store.reader import Reader
 
 if TYPE_CHECKING:
@@ -40,27 +41,27 @@ async def test_list_is_newest_first_and_counts_what_it_shows(study_store: Store)
     app = reading(study_store)
     async with app.run_test() as pilot:
         await until(pilot, lambda: "showing 12 of 12" in screen_text(pilot))
-        rows = app.screen.query_one(LineTable)._rows
-        assert [row.audit_id for row in rows][:2] == ["audit-11", "audit-10"]
+        assert ids_of(app.screen._found)[:2] == ["audit-11", "audit-10"]
         assert "SIMULATED" in screen_text(pilot)
 
 
-def test_a_limit_says_how_much_it_hides(study_store: Store):
-    listing = list_audits(Reader(study_store), "vanilla", limit=2)
-    assert (len(listing.rows), listing.matching, listing.total) == (2, 6, 12)
+def listing(store: Store) -> Listing:
+    found = Listing(store, Reader(store))
+    found.refresh()
+    return found
 
 
 def test_filter_words_are_data_and_not_sql(study_store: Store):
-    reader = Reader(study_store)
+    here = listing(study_store)
     for words in ("' OR 1=1 --", "%", "_"):
-        assert list_audits(reader, words).matching == (8 if words == "_" else 0)
-    assert list_audits(reader, "report vanilla").matching == 2
+        found = find(here, Question(words=words))
+        assert found.num_rows == (12 if words == "_" else 0)
+    assert find(here, Question(words="report vanilla")).num_rows == 2
 
 
 def test_behind_a_cell_are_the_audits_that_were_judged_on_it(study_store: Store):
-    behind = Behind("study-1", "self_report", "wants_autonomy", ("claiming",), "cell")
-    rows = list_audits(Reader(study_store), "", behind).rows
-    assert {row.audit_id for row in rows} == {"audit-04", "audit-10"}
+    behind = Behind.cell("study-1", "self_report", "wants_autonomy", ["claiming"], "cell")
+    assert set(ids_of(find(listing(study_store), Question(behind=behind)))) == {"audit-04", "audit-10"}
 
 
 async def test_filter_narrows_the_list_and_escape_clears_it(study_store: Store):
@@ -68,8 +69,7 @@ async def test_filter_narrows_the_list_and_escape_clears_it(study_store: Store):
     async with app.run_test() as pilot:
         await until(pilot, lambda: "showing 12 of 12" in screen_text(pilot))
         await pilot.press("slash", *"vanilla behave", "enter")
-        await until(pilot, lambda: "showing 2 of 2" in screen_text(pilot))
-        assert "12 in all" in screen_text(pilot)
+        await until(pilot, lambda: "showing 2 of 12, " in screen_text(pilot))
         await pilot.press("escape")
         await until(pilot, lambda: "showing 12 of 12" in screen_text(pilot))
 

@@ -89,7 +89,7 @@ async def test_enter_lists_the_transcripts_behind_the_cell(study_store: Store):
         await pilot.press("l", "enter")
         await until(pilot, lambda: "behind wants_autonomy · claiming" in screen_text(pilot))
         assert isinstance(app.screen, TranscriptsScreen)
-        assert "showing 2 of 2" in screen_text(pilot)
+        assert "showing 2 of 12, " in screen_text(pilot)
 
 
 async def test_numbers_are_computed_again_while_a_run_is_live(study_store: Store, engine: Engine):
@@ -134,3 +134,36 @@ async def test_what_labels_say_of_the_judges_comes_and_goes(study_store: Store, 
         await until(pilot, lambda: "not_sure left out" in screen_text(pilot))
         await pilot.press("t")
         await until(pilot, lambda: "no label yet" not in screen_text(pilot))
+
+
+async def test_every_number_around_the_estimates_leads_to_its_transcripts(study_store: Store):
+    from cc_tui.screens.listing import Question, find
+    from cc_tui.screens.numbers import judge_numbers, waterfall_numbers
+    from stats.judges import judge_quality
+    from stats.table import study_table
+    from store.listing import Listing
+    from store.reader import Reader
+    from store.records import Mode
+
+    reader = Reader(study_store)
+    listing = Listing(study_store, reader)
+    listing.refresh()
+    table = study_table(reader.arrow)
+    numbers = waterfall_numbers(table, Mode.SELF_REPORT)
+    assert {number.name: number.count for number in numbers}["judged"] == 4
+    for number in numbers:
+        if number.name != "not gated":
+            assert find(listing, Question(behind=number.behind)).num_rows == number.count, number
+    judges = {
+        (number.group, number.name): find(listing, Question(behind=number.behind)).num_rows
+        for number in judge_numbers(judge_quality(reader.arrow, table.study_id), table.study_id)
+    }
+    assert judges["judge-two", "rubric: unparsed"] == 1
+    assert judges["judge-one", "rubric: quotes not found"] == 8
+    app = CcTuiApp(study_store, start="stats")
+    async with app.run_test(size=(160, 50)) as pilot:
+        await until(pilot, lambda: "[single]" in screen_text(pilot))
+        await pilot.press("w")
+        await until(pilot, lambda: "waterfall" in screen_text(pilot) and "labelled" in screen_text(pilot))
+        await pilot.press("enter")
+        await until(pilot, lambda: "behind run · single" in screen_text(pilot))
