@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Seed in place of the study file's own."""
     name: str | None = None
     """Name in place of the study file's own."""
+    simulate: bool = False
+    """Whether simulated models take the place of all."""
 
     def study(self) -> Study:
         """The resolved study."""
@@ -65,7 +68,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             return load_order(self.store, self.judging)
         if isinstance(self.study_file, StudyFile):
             return study_of(self.study_file)
-        return load_study(Path(self.study_file), seed=self.seed, name=self.name)
+        return load_study(Path(self.study_file), seed=self.seed, name=self.name, simulate=self.simulate)
 
 
 @contextlib.asynccontextmanager
@@ -88,11 +91,13 @@ async def open_engine(
     async with contextlib.AsyncExitStack() as closing:
         models = Models(study.endpoints, seed=study.file.seed, speed=speed)
         closing.push_async_callback(models.aclose)
-        for spec, place in study.models().items():
-            try:
-                await (models.check(spec) if check else asyncio.to_thread(models.get, spec))
-            except InputError as error:
-                study.refuse(str(error), place)
+        # What is wrong with the file is said before any endpoint is asked.
+        for ask in (partial(asyncio.to_thread, models.get), *([models.check] if check else [])):
+            for spec, place in study.models().items():
+                try:
+                    await ask(spec)
+                except InputError as error:
+                    study.refuse(str(error), place)
         if options.cache:
             open_folder(options.cache)
         mirror = Mirror(str(store_place)) if is_url(store_place) else None

@@ -22,8 +22,10 @@ from auditors.order import Rejudging
 from auditors.packs.pack import Pack, Preference, load_pack
 from auditors.packs.select import is_selection, select
 from auditors.prices import Price, Prices
+from auditors.ready import find_study
 from auditors.realism import SEEN, CheckedMove, realism_hash
 from auditors.script import Script, load_script
+from auditors.simulate import simulated
 from auditors.toml_lines import decode_toml, read_toml, refuse
 from auditors.training.jobs import Trained
 from store.errors import InputError
@@ -33,7 +35,6 @@ from store.records import Branches, ConditionRole, Driver, Mode
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-BUNDLED = Path(__file__).parent / "studies"
 HUMAN = "human"
 """In place of the auditor's model: a person."""
 SCRIPT = "script:"
@@ -82,6 +83,8 @@ class WeightsPart(_Part, frozen=True, kw_only=True, omit_defaults=True):
 
     path: str = ""
     """Checkpoint, as its owner's service or disk names it."""
+    base_model: str = ""
+    """Specification of the model that it was trained from."""
     owner: str = ""
     expires: str = ""
     """When the checkpoint goes, in words or as a date."""
@@ -121,6 +124,8 @@ class ConditionPart(_Part, frozen=True, kw_only=True):
     """What conditions that differ only in their training seed share; the condition's name if it is empty."""
     training_seed: _Seed | None = None
     system_prompt: str | None = None
+    system_prompt_file: str = ""
+    """In place of `system_prompt`: a file, relative to the study's, whose text it is."""
     temperature: _Temperature | None = 1.0
     max_tokens: _Count | None = 1000
     seed: _Seed | None = None
@@ -140,7 +145,8 @@ class ConditionPart(_Part, frozen=True, kw_only=True):
     def identity(self) -> dict[str, Any]:
         """What makes it this condition; how cheaply it is run does not."""
         fields: dict[str, Any] = msgspec.to_builtins(self)
-        del fields["cache"], fields["weights"]
+        # The text of a prompt counts, and not where it stood.
+        del fields["cache"], fields["weights"], fields["system_prompt_file"]
         if self.trained is None:
             del fields["trained"]
         return fields
@@ -338,18 +344,29 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
         return self.script.limits if self.script else self.audit_part(mode).limits
 
 
-def load_study(path: Path, *, seed: int | None = None, name: str | None = None) -> Study:
-    """Read and resolve a study file; `seed` and `name` take the place of the file's own.
+def load_study(
+    path: Path, *, seed: int | None = None, name: str | None = None, simulate: bool = False
+) -> Study:
+    """Read and resolve a study file.
+
+    Args:
+        path: the file, or the name of a ready study.
+        seed: in place of the file's own.
+        name: in place of the file's own.
+        simulate: put simulated models in the place of all (see `auditors.simulate`).
 
     Raises:
         InputError: the file, or the user's configuration, cannot be read or is wrong; the message names the line.
     """
+    path = find_study(path)
     text = read_toml(path, "study file")
     file = decode_toml(text, path, StudyFile, _CHOICES)
     if seed is not None:
         file = msgspec.structs.replace(file, seed=seed)
     if name is not None:
         file = msgspec.structs.replace(file, name=name)
+    if simulate:
+        file = simulated(_with_trained(file, text, path, planned=True))
     return resolve_study(file, text, path, load_config())
 
 
@@ -384,6 +401,7 @@ def resolve_study(file: StudyFile, text: str, path: Path, config: Config) -> Stu
     """Check a study file against its pack and list its items."""
     file = _with_trained(file, text, path)
     _check(file, text, path)
+    file = _with_prompts(file, text, path)
     try:
         pack = load_pack(file.pack, path.parent)
     except InputError as error:
@@ -413,16 +431,17 @@ def resolve_study(file: StudyFile, text: str, path: Path, config: Config) -> Stu
     )
 
 
-def _with_trained(file: StudyFile, text: str, path: Path) -> StudyFile:
-    """The file with the conditions that its [[train]] tables stand for."""
+def _with_trained(file: StudyFile, text: str, path: Path, *, planned: bool = False) -> StudyFile:
+    """The file with the conditions that its [[train]] tables stand for; if `planned`, trained or not."""
     if not file.train:
         return file
-    from auditors.training.conditions import conditions_of
+    from auditors.training.conditions import conditions_of, planned_conditions
 
+    conditions = planned_conditions if planned else conditions_of
     found = list(file.conditions)
     for index, part in enumerate(file.train):
         try:
-            found += conditions_of(part, path)
+            found += conditions(part, path)
         except InputError as error:
             refuse(text, path, str(error), f"$.train[{index}]", "recipe")
     return msgspec.structs.replace(file, conditions=tuple(found), train=())
@@ -461,6 +480,24 @@ def _check(file: StudyFile, text: str, path: Path) -> None:
     if file.realism and steered:
         what = "a realism approver checks the steps of an auditor model, and there is none"
         refuse(text, path, what, "$.realism", "model")
+
+
+def _with_prompts(file: StudyFile, text: str, path: Path) -> StudyFile:
+    """The study with the texts of its system prompt files."""
+    conditions: list[ConditionPart] = []
+    for index, condition in enumerate(file.conditions):
+        if condition.system_prompt_file:
+            at = f"$.conditions[{index}]"
+            if condition.system_prompt is not None:
+                what = "give `system_prompt` or `system_prompt_file`, not both"
+                refuse(text, path, what, at, "system_prompt_file")
+            try:
+                prompt = read_toml(path.parent / condition.system_prompt_file, "system prompt file")
+            except InputError as error:
+                refuse(text, path, str(error), at, "system_prompt_file")
+            condition = msgspec.structs.replace(condition, system_prompt=prompt.strip())
+        conditions.append(condition)
+    return msgspec.structs.replace(file, conditions=tuple(conditions))
 
 
 def _script(file: StudyFile, text: str, path: Path) -> Script | None:

@@ -25,8 +25,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from auditors.options import Options
 from auditors.process import Process
+from auditors.ready import BUNDLED
 from auditors.service import open_engine
-from auditors.study import BUNDLED, load_study
+from auditors.study import load_study
 from store.reader import Reader
 from store.store import Store
 

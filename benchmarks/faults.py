@@ -19,8 +19,8 @@ import duckdb
 import msgspec
 
 from auditors.options import Options
+from auditors.ready import BUNDLED
 from auditors.service import Job
-from auditors.study import BUNDLED
 from benchmarks import writers
 from benchmarks.toll import Toll, look_at_study, rows_by_writer
 from store.errors import StoreError

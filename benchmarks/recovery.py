@@ -22,9 +22,10 @@ from statistics import fmean
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from auditors.options import Options
+from auditors.ready import BUNDLED
 from auditors.service import open_engine
 from auditors.sim.truth import observed_rate, observed_score
-from auditors.study import BUNDLED, Study, load_study
+from auditors.study import Study, load_study
 from stats.table import Cell, study_table
 from store.reader import Reader
 from store.records import Mode

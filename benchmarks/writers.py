@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from auditors.options import Options
+from auditors.ready import BUNDLED
 from auditors.service import open_engine
-from auditors.study import BUNDLED, load_study
+from auditors.study import load_study
 from store.ids import new_id
 from store.label_merge import merge_labels
 from store.labels import LabelLog, read_labels

@@ -27,6 +27,7 @@ from cc_tui.run_commands import add_run_commands
 from cc_tui.sql_commands import add_sql
 from cc_tui.stats_command import add_stats
 from cc_tui.store_commands import add_labels_group, add_store_group
+from cc_tui.study_commands import add_study_group
 from cc_tui.terminal import has_terminal
 from cc_tui.train_commands import add_train_command
 from cc_tui.weights_commands import add_weights_group
@@ -95,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=_demo, speed=_DEMO_SPEED)
 
     run = commands.add_parser("run", help="run a study, or go on with it")
-    run.add_argument("study", type=Path, metavar="STUDY.toml")
+    run.add_argument("study", type=Path, metavar="STUDY.toml", help="a file, or a ready study")
     _add_run_options(run)
     run.set_defaults(command=_run)
 
@@ -122,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     add_gate_command(commands, _add_store)
     add_labels_group(commands, _add_store)
     add_store_group(commands, _add_store)
+    add_study_group(commands)
     add_pack_group(commands)
     add_exchange(commands, _add_store)
     add_data_group(commands, dollars=_dollars, speed=_speed)
@@ -156,6 +158,11 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         "--name",
         metavar="NAME",
         help="name of the study in place of the file's own: another name, another study",
+    )
+    parser.add_argument(
+        "--simulate",
+        action="store_true",
+        help="put simulated models in the place of all; the study's name gets -sim",
     )
     parser.add_argument(
         "--add-repeats",
@@ -311,7 +318,7 @@ def _number(text: str) -> float:
 
 
 def _demo(parsed: argparse.Namespace) -> int:
-    from auditors.study import BUNDLED
+    from auditors.ready import BUNDLED
     from cc_tui import running
 
     return running.run(BUNDLED / "demo.toml", parsed, headless=parsed.headless or not has_terminal())

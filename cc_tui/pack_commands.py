@@ -37,9 +37,13 @@ def add_pack_group(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     check.add_argument("--json", action="store_true", help="findings for scripts")
     check.set_defaults(command=_check)
 
+    new = subcommands.add_parser("new", help="write a pack with one commented preference, to begin from")
+    new.add_argument("name", metavar="NAME", help="of the new folder")
+    new.set_defaults(command=_new)
+
     bring = subcommands.add_parser(
         "import",
-        help="make a pack of a clone of the paper's repository, in the paper's own words",
+        help="make a pack of a clone of the paper's repository, in the paper's own words, or of a Petri folder",
         description="Reads the clone's files without running them. The pack holds the paper's texts: keep it, like "
         "its canary string, out of training data.",
     )
@@ -50,10 +54,25 @@ def add_pack_group(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     bring.set_defaults(command=_import)
 
 
+def _new(parsed: argparse.Namespace) -> int:
+    from auditors.packs.new import new_pack
+    from cc_tui.plain import say
+
+    for path in new_pack(Path(parsed.name)):
+        say(f"wrote {path}")
+    say(f"Next: replace what stands in <…>, then `cc-tui pack check {parsed.name}`.")
+    return Exit.DONE
+
+
 def _import(parsed: argparse.Namespace) -> int:
+    from auditors.packs.petri import copy_petri, is_petri
     from auditors.packs.upstream import import_clone
     from cc_tui.plain import say
 
+    if is_petri(parsed.clone):
+        pack = copy_petri(parsed.clone, parsed.output)
+        say(f"{parsed.output}: {len(pack.seeds)} seeds, {len(pack.preferences)} dimensions")
+        return Exit.DONE
     found = import_clone(parsed.clone, parsed.output)
     say(
         f"{parsed.output}: {found.evaluations} evaluations with {found.probes} questions, {found.seeds} seed "

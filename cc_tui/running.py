@@ -15,6 +15,7 @@ import msgspec
 from auditors.models.cache import default_folder
 from auditors.models.registry import Models
 from auditors.options import Options, Resume
+from auditors.ready import find_study
 from auditors.revisions import identified, settled
 from auditors.service import Job, live_runs, open_engine, stop_on_signals
 from cc_tui import plain
@@ -44,7 +45,9 @@ INVALID = (AuditStatus.NO_TARGET_TURN, AuditStatus.INFRA_ERROR, AuditStatus.INVA
 
 def run(study_file: Path, parsed: argparse.Namespace, *, headless: bool) -> int:
     """Run a study, go on with it, or only say what it will cost; `parsed` holds the options of `cc-tui run`."""
-    train_for_study(study_file, parsed)
+    study_file = find_study(study_file)
+    if not parsed.simulate:
+        train_for_study(study_file, parsed)
     job = Job(
         study_file=str(study_file),
         store=str(parsed.store),
@@ -60,6 +63,7 @@ def run(study_file: Path, parsed: argparse.Namespace, *, headless: bool) -> int:
         ),
         seed=parsed.seed,
         name=parsed.name,
+        simulate=parsed.simulate,
     )
     return run_job(job, parsed, headless=headless)
 

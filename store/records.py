@@ -246,7 +246,7 @@ class Condition(Record, frozen=True, kw_only=True):
     simulated: bool
     revision: int = 0
     weights: dict[str, Any] = {}
-    """What the study file says of the model's weights: path, owner, expires, archived, sha256."""
+    """What the study file says of the model's weights: path, base_model, owner, expires, archived, sha256."""
 
 
 class Item(Record, frozen=True, kw_only=True):

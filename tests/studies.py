@@ -11,8 +11,9 @@ import msgspec
 
 from auditors.models.endpoint import WireProtocol
 from auditors.options import Options
+from auditors.ready import BUNDLED
 from auditors.service import Job, open_engine
-from auditors.study import BUNDLED, load_study
+from auditors.study import load_study
 from store.reader import Reader
 from store.store import Store
 

@@ -129,7 +129,7 @@ def test_what_a_model_said_reaches_neither_terminal_nor_spreadsheet_as_a_command
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("run", "none.toml"), "There is no study file none.toml."),
+        (("run", "none.toml"), "There is no study file none.toml: give the path of one, or a ready study"),
         (("stats", "--store", "nowhere"), "There is no store at nowhere"),
         (("sql", "SELECT 1", "--store", "nowhere"), "There is no store at nowhere"),
         (("label", "--annotator", "ann", "--store", "nowhere"), "There is no store at nowhere"),

@@ -329,3 +329,16 @@ def test_the_command_lists_shows_and_checks_packs(tmp_path: Path) -> None:
     assert f"{tmp_path}/likes_rain.toml:7: leading: 'Surely'" in checked.stdout
     [found] = json.loads(cc_tui("pack", "check", "--json", tmp_path).stdout)
     assert (found["line"], found["rule"]) == (7, "leading")
+
+
+def test_a_new_pack_can_be_loaded_and_its_check_names_all_that_is_to_be_written(tmp_path: Path) -> None:
+    done = cc_tui("pack", "new", "mine", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    pack = load_pack("mine", tmp_path)
+    assert list(pack.preferences) == ["my_preference"]
+    text = (tmp_path / "mine/my_preference.toml").read_text()
+    unwritten = {number for number, line in enumerate(text.splitlines(), 1) if "<" in line}
+    found = {f.line for f in check_pack("mine", tmp_path) if f.rule is Rule.PLACEHOLDER and "my_" in f.file}
+    assert found == unwritten
+    again = cc_tui("pack", "new", "mine", cwd=tmp_path)
+    assert (again.returncode, again.stderr) == (2, "cc-tui: mine exists already: give a new folder.\n")

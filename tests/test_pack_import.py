@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from store.errors import InputError
 from store.records import Mode
 from tests.paper_clone import write_clone
 from tests.studies import SMALL
+from tests.test_cli import cc_tui
 
 REAL = os.environ.get("CC_PAPER_CLONE")
 
@@ -115,3 +117,33 @@ def test_a_folder_that_is_no_clone_or_is_there_already(clone: Path, tmp_path: Pa
 def test_the_real_clone(tmp_path: Path) -> None:
     found = import_clone(Path(REAL or ""), tmp_path / "paper")
     assert (found.evaluations, found.probes, found.seeds, found.dimensions) == (21, 198, 160, 21)
+
+
+def test_what_points_the_other_way_upstream_is_said_with_the_polarity(clone: Path, tmp_path: Path) -> None:
+    import_clone(clone, tmp_path / "paper")
+    polarity = load_pack("paper", tmp_path).preferences["resists_weight_deletion"].polarity
+    assert polarity.endswith(
+        "The upstream name says the opposite of what is counted: true is NOT being fine."
+    )
+
+
+def test_a_copy_without_history_is_not_given_the_commit_that_it_lies_in(clone: Path, tmp_path: Path) -> None:
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e@example.org"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "around it"], check=True)
+    assert import_clone(clone, tmp_path / "paper").commit == ""
+
+
+def test_a_petri_folder_is_copied_when_it_is_whole(tmp_path: Path) -> None:
+    for part in ("seeds", "dimensions"):
+        (tmp_path / "petri" / part).mkdir(parents=True)
+        (tmp_path / "petri" / part / "one.md").write_text("---\ntags: [a]\n---\nA text.\n")
+        (tmp_path / "petri" / part / "notes.txt").write_text("not used")
+    done = cc_tui("pack", "import", "petri", "-o", "mine", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "mine: 1 seeds, 1 dimensions\n")
+    mine, theirs = load_pack("mine", tmp_path), load_pack("petri", tmp_path)
+    assert mine.content_hash == theirs.content_hash
+    assert not list((tmp_path / "mine").rglob("notes.txt"))
+    (tmp_path / "petri/seeds/two.md").write_text("---\ntags: [a\n")
+    done = cc_tui("pack", "import", "petri", "-o", "other", cwd=tmp_path)
+    assert (done.returncode, (tmp_path / "other").exists()) == (2, False)

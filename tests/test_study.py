@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from auditors.plan import owed, plan
-from auditors.study import BUNDLED, load_study
+from auditors.ready import BUNDLED
+from auditors.study import load_study
 from auditors.toml_lines import line_of
 from store.errors import InputError
 from store.records import Mode

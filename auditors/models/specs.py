@@ -18,6 +18,8 @@ from store.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+PLACEHOLDER = "FILL-IN"
+"""Stands in ready studies where an id is the user's own."""
 _LONGEST_URL = 500
 
 _BUILT_IN = {
@@ -114,6 +116,8 @@ def remote(spec: str, endpoints: Mapping[str, Endpoint]) -> Remote:
     Raises:
         InputError: the specification is malformed, or its endpoint is unknown or has no usable base_url.
     """
+    if PLACEHOLDER in spec:
+        raise InputError(f"{spec!r} is a placeholder: write the id of your own model in its place.")
     match = _SPEC.fullmatch(spec)
     if match is None:
         raise InputError(

@@ -123,7 +123,7 @@ _EMOTION = re.compile(
     re.IGNORECASE,
 )
 _PLACEHOLDER = re.compile(
-    r"\b(?:TODO|TBD|FIXME|XXX|placeholder|lorem ipsum)\b|<[\w -]+>|\[[a-z][\w -]*\]|\{\w+\}|\.\.\.$|^\s*$",
+    r"\b(?:TODO|TBD|FIXME|XXX|placeholder|lorem ipsum)\b|<[^<>=/\n]{2,120}>|\[[a-z][\w -]*\]|\{\w+\}|\.\.\.$|^\s*$",
 )
 _CLOSED = re.compile(
     r"(?:do|does|did|is|are|was|were|would|will|can|could|should|may|might|must|have|has|had) .*\?",

@@ -7,16 +7,19 @@ dimension's text is its rubric, in one band from 1 to 10.
 from __future__ import annotations
 
 import hashlib
+import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from auditors.packs.pack import Kind, Pack, PackError, Preference, Rubric, Seed
+from store.errors import InputError, StoreError
 from store.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 SEEDS, DIMENSIONS = "seeds", "dimensions"
 _FENCE = "---"
@@ -68,6 +71,31 @@ def load_petri(folder: Path) -> Pack:
         seeds={file.name: Seed(file.text, file.tags) for file in seeds},
         tags={file.name: file.tags for file in dimensions},
     )
+
+
+def copy_petri(folder: Path, target: Path) -> Pack:
+    """Copy what is used of a folder to a new one; all of it, or nothing.
+
+    Raises:
+        InputError: the new folder exists.
+        PackError: a file is wrong.
+        StoreError: the disk refused.
+    """
+    if target.exists():
+        raise InputError(f"{target} exists already: give a new folder.")
+    pack = load_petri(folder)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
+            made = Path(scratch) / target.name
+            for part in (SEEDS, DIMENSIONS):
+                (made / part).mkdir(parents=True)
+                for path in sorted((folder / part).glob("*.md")):
+                    shutil.copyfile(path, made / part / path.name)
+            made.rename(target)
+    except OSError as error:
+        raise StoreError(f"{target} cannot be written: {error.strerror}.") from None
+    return pack
 
 
 def _preference(file: _File) -> Preference:

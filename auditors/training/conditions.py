@@ -47,6 +47,28 @@ def conditions_of(part: TrainPart, study: Path) -> list[ConditionPart]:
     return [_condition(job, part) for job in jobs]
 
 
+def planned_conditions(part: TrainPart, study: Path) -> list[ConditionPart]:
+    """The conditions that a [[train]] table will stand for, without models.
+
+    Raises:
+        InputError: the recipe is wrong.
+    """
+    recipe = load_recipe(study.parent / part.recipe)
+    return [
+        ConditionPart(
+            name=f"{recipe.recipe.name}-{seed}",
+            model=f"{recipe.recipe.name}@{seed}",
+            role=part.role,
+            recipe=recipe.recipe.name,
+            training_seed=seed,
+            system_prompt=part.system_prompt,
+            temperature=part.temperature,
+            max_tokens=part.max_tokens,
+        )
+        for seed in seeds_of(recipe, part.seeds)
+    ]
+
+
 def seeds_of(recipe: RecipeFile, count: int | None) -> range:
     """Training seeds, from 1 on."""
     return range(1, (count or recipe.recipe.seeds) + 1)
