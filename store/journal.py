@@ -75,7 +75,8 @@ class Journal:
         self._segment_bytes = segment_bytes
         self._segment_seconds = segment_seconds
         self._segment = 0
-        self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        # Not a SimpleQueue: its `get` with a timeout waits for ever where it is woken in vain after the deadline.
+        self._queue: queue.Queue[_Batch | None] = queue.Queue()
         self._numbering = threading.Lock()
         self._next_n = 1
         self._failure: StoreError | None = None
