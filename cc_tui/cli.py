@@ -365,6 +365,10 @@ def _label(parsed: argparse.Namespace) -> int:
     with kept_pushed(parsed.store):
         if parsed.round:
             choose_round(store, parsed.annotator, parsed.round)
+            raise InputError(
+                "The Label screen does not open rounds yet, it draws a queue of its own: leave --round out, or label "
+                "the round by `store.sitting` (docs/labelling.md)."
+            )
         return running.open_app(store, start="label", annotator=parsed.annotator, round_name=parsed.round)
 
 

@@ -30,7 +30,9 @@ def add_label(
     """`cc-tui label`, and its plan, its rounds and their agreement; `label` opens the screen."""
     group = commands.add_parser("label", help="label transcripts, blind to the judges; plan rounds of it")
     group.add_argument("--annotator", metavar="NAME", help="under whose name; needed to label")
-    group.add_argument("--round", metavar="NAME", help="the round; default: the person's latest open one")
+    group.add_argument(
+        "--round", metavar="NAME", help="a round; the screen does not open them yet (docs/labelling.md)"
+    )
     add_store(group)
     group.set_defaults(command=label)
     subcommands = group.add_subparsers(title="commands", metavar="COMMAND")
@@ -127,7 +129,7 @@ def _plan(parsed: argparse.Namespace) -> int:
             return 0
         store.migrate()
         save_round(store, head, items)
-    say(f"Round {head.name} is planned: `cc-tui label --annotator NAME --round {head.name}` begins.")
+    say(f"Round {head.name} is planned; docs/labelling.md says how it is labelled.")
     return 0
 
 
