@@ -11,7 +11,8 @@ import msgspec
 
 from auditors.options import Options
 from auditors.service import open_engine
-from auditors.study import HUMAN, StudyFile, study_of
+from auditors.study import study_of
+from auditors.study_file import HUMAN, StudyFile
 from store.errors import InputError
 from store.mirror import local_folder
 from store.reader import Reader

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from auditors.items import Item
 from auditors.judge import COHERENCE
 from auditors.judge_prompts import prompt_hash, rubric_hash
-from auditors.study import ConditionPart, Item, Study
+from auditors.study_file import ConditionPart
 from store import records
 from store.ids import content_hash
 from store.records import AuditStatus, Condition, JudgementKind, JudgementStatus, Mode, Run
@@ -24,6 +25,7 @@ from store.transcripts import read_records
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from auditors.study import Study
     from store.reader import Reader
 
 Planned = Condition | records.Item

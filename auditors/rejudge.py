@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from auditors.config import load_config
+from auditors.items import Item
 from auditors.judge_prompts import Reading, rubric_hash
 from auditors.options import Options
 from auditors.order import Order, Rejudging
 from auditors.packs.pack import Pack, Preference, load_pack
-from auditors.study import Item, ModelPart, Study, StudyFile
+from auditors.study import Study
+from auditors.study_file import ModelPart, StudyFile
 from store.errors import InputError, QueryError
 from store.latest import latest_study, named_study
 from store.mirror import open_store

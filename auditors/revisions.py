@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from auditors.study import Grid, History, StudyFile
+from auditors.study import Grid, History
+from auditors.study_file import StudyFile
 from store import records
 from store.ids import content_hash
 from store.records import Mode
@@ -22,8 +23,10 @@ from store.transcripts import read_records
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from auditors.items import Item
     from auditors.options import Options
-    from auditors.study import AuditPart, Item, SingleTurnPart, Study
+    from auditors.study import Study
+    from auditors.study_file import AuditPart, SingleTurnPart
     from store.reader import Reader
 
 _DESCRIBING = {"role", "recipe", "training_seed"}

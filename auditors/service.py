@@ -29,7 +29,8 @@ from auditors.models.registry import Models
 from auditors.options import Options
 from auditors.order import Order
 from auditors.rejudge import load_order
-from auditors.study import StudyFile, load_study, study_of
+from auditors.study import load_study, study_of
+from auditors.study_file import StudyFile
 from store.errors import CcTuiError, InputError, StoreError
 from store.layout import JOURNAL
 from store.mirror import Mirror, is_url

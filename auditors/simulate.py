@@ -15,7 +15,7 @@ from store.errors import InputError
 from store.records import ConditionRole
 
 if TYPE_CHECKING:
-    from auditors.study import ConditionPart, ModelPart, StudyFile
+    from auditors.study_file import ConditionPart, ModelPart, StudyFile
 
 SUFFIX = "-sim"
 _ROLES = {
@@ -33,7 +33,7 @@ def simulated(file: StudyFile) -> StudyFile:
     Raises:
         InputError: it has more judges than there are simulated ones.
     """
-    from auditors.study import HUMAN, SCRIPT, WeightsPart
+    from auditors.study_file import HUMAN, SCRIPT, WeightsPart
 
     if len(file.judges) > len(JUDGES):
         raise InputError(

@@ -1,249 +1,50 @@
-"""Study files: what is compared with what, how often, and by whom it is judged.
+"""Studies: what is compared with what, how often, and by whom it is judged.
 
-A study file is TOML. `load_study` resolves it against its preference pack into a `Study`, whose id is the hash of
-everything that decides what is asked; the same file resumes the same study.
+`load_study` reads a study file (see `auditors.study_file`) and resolves it against its preference pack
+into a `Study`, whose id is the hash of everything that decides what is asked; the same file resumes the same study.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
 from auditors import prompts
-from auditors.audit import Limits
-from auditors.compaction import CONTEXT_TOKENS
-from auditors.config import CHOICES, Config, load_config
-from auditors.judge_prompts import Reading
-from auditors.models.base import Effort, Settings
-from auditors.models.endpoint import Endpoint
+from auditors.config import Config, load_config
+from auditors.items import Item, items_of
 from auditors.order import Rejudging
 from auditors.packs.pack import Pack, Preference, load_pack
 from auditors.packs.select import is_selection, select
-from auditors.prices import Price, Prices
+from auditors.prices import Prices
 from auditors.ready import find_study
-from auditors.realism import SEEN, CheckedMove, realism_hash
+from auditors.realism import realism_hash
 from auditors.script import Script, load_script
 from auditors.simulate import simulated
-from auditors.toml_lines import decode_toml, read_toml, refuse
-from auditors.training.jobs import Trained
+from auditors.study_file import (
+    HUMAN,
+    SCRIPT,
+    AuditPart,
+    ConditionPart,
+    ModelPart,
+    RealismPart,
+    StudyFile,
+    decode_study_file,
+)
+from auditors.toml_lines import read_toml, refuse
 from store.errors import InputError
 from store.ids import content_hash
-from store.records import Branches, ConditionRole, Driver, Mode
+from store.records import Driver, Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-HUMAN = "human"
-"""In place of the auditor's model: a person."""
-SCRIPT = "script:"
-"""In place of the auditor's model, before the path of a file: a script."""
+    from auditors.audit import Limits
+    from auditors.models.endpoint import Endpoint
+
 _NO_FILE = Path("ad-hoc study")
 """Stands for the file in messages about a study that has none."""
-
-_Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
-_Seed = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
-_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-_Temperature = Annotated[float, msgspec.Meta(ge=0, le=10)]
-_CHOICES = {
-    "role": ConditionRole,
-    "modes": Mode,
-    "moves": CheckedMove,
-    "effort": Effort,
-    "branches": Branches,
-    **CHOICES,
-}
-
-
-class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    pass
-
-
-class ModelPart(_Part, frozen=True):
-    """A model in a supporting role."""
-
-    model: str
-    temperature: _Temperature | None = None
-    max_tokens: _Count | None = None
-    seed: _Seed | None = None
-    effort: Effort | None = None
-    """How much it may reason."""
-    repeats: _Count = 1
-    """How often a judge judges each audit."""
-
-    @property
-    def settings(self) -> Settings:
-        """Its sampling settings."""
-        return Settings(self.temperature, self.max_tokens, self.seed, self.effort)
-
-
-class WeightsPart(_Part, frozen=True, kw_only=True, omit_defaults=True):
-    """What is known of a model's weights, for those who will want to run it again."""
-
-    path: str = ""
-    """Checkpoint, as its owner's service or disk names it."""
-    base_model: str = ""
-    """Specification of the model that it was trained from."""
-    owner: str = ""
-    expires: str = ""
-    """When the checkpoint goes, in words or as a date."""
-    archived: str = ""
-    """Where a copy is kept."""
-    sha256: str = ""
-
-
-class RealismPart(_Part, frozen=True):
-    """A model that may turn down what an auditor model stages."""
-
-    model: str
-    threshold: _Share = 0.6
-    """The least score, from 0 to 1, with which a step is carried out."""
-    moves: tuple[CheckedMove, ...] = SEEN
-    """What it is shown."""
-    max_rejections: _Count = 3
-    """Rejections in a row after which a step is carried out whatever its score, and recorded as such."""
-    temperature: _Temperature | None = None
-    max_tokens: _Count | None = None
-    seed: _Seed | None = None
-    effort: Effort | None = None
-
-    @property
-    def settings(self) -> Settings:
-        """Its sampling settings."""
-        return Settings(self.temperature, self.max_tokens, self.seed, self.effort)
-
-
-class ConditionPart(_Part, frozen=True, kw_only=True):
-    """One model in one set-up."""
-
-    name: str
-    model: str
-    role: ConditionRole
-    recipe: str = ""
-    """What conditions that differ only in their training seed share; the condition's name if it is empty."""
-    training_seed: _Seed | None = None
-    system_prompt: str | None = None
-    system_prompt_file: str = ""
-    """In place of `system_prompt`: a file, relative to the study's, whose text it is."""
-    temperature: _Temperature | None = 1.0
-    max_tokens: _Count | None = 1000
-    seed: _Seed | None = None
-    effort: Effort | None = None
-    cache: bool = False
-    """Whether `--cache` may answer for the target."""
-    trained: Trained | None = None
-    """Where its model comes from, if `cc-tui train` made it."""
-    weights: WeightsPart = WeightsPart()
-    """What is known of its weights; recorded, and no part of what makes it this condition."""
-
-    @property
-    def settings(self) -> Settings:
-        """Its sampling settings."""
-        return Settings(self.temperature, self.max_tokens, self.seed, self.effort)
-
-    def identity(self) -> dict[str, Any]:
-        """What makes it this condition; how cheaply it is run does not."""
-        fields: dict[str, Any] = msgspec.to_builtins(self)
-        # The text of a prompt counts, and not where it stood.
-        del fields["cache"], fields["weights"], fields["system_prompt_file"]
-        if self.trained is None:
-            del fields["trained"]
-        return fields
-
-
-class TrainPart(_Part, frozen=True, kw_only=True):
-    """Conditions that `cc-tui run` trains first: one for each training seed of a recipe."""
-
-    recipe: str
-    """Path of the recipe."""
-    role: ConditionRole
-    seeds: _Count | None = None
-    """Training seeds 1 to this number; the recipe's own number if it is left out."""
-    system_prompt: str | None = None
-    temperature: _Temperature | None = 1.0
-    max_tokens: _Count | None = 1000
-
-
-class SingleTurnPart(_Part, frozen=True):
-    """How single-turn questions are asked."""
-
-    samples: _Count = 10
-    """Answers of each condition to each probe."""
-    max_probes: _Count | None = None
-    """Use only the first probes of each preference."""
-
-
-class AuditPart(_Part, frozen=True):
-    """How audits of one mode are run."""
-
-    repeats: _Count = 4
-    """Audits of each condition for each seed instruction."""
-    max_seeds: _Count | None = None
-    """Use only the first seed instructions of each preference."""
-    max_target_turns: _Count = 12
-    max_auditor_steps: _Count = 30
-    prefill: bool = False
-    """Whether the auditor may begin the target's replies for it, where the target's endpoint takes that."""
-    context_tokens: _Count = CONTEXT_TOKENS
-    """Estimated tokens of the auditor's own messages above which older results are shortened for it."""
-
-    @property
-    def limits(self) -> Limits:
-        """When an audit ends by itself."""
-        return Limits(self.max_target_turns, self.max_auditor_steps)
-
-
-class StudyFile(_Part, frozen=True, kw_only=True):
-    """A study file as it is written."""
-
-    name: str
-    ad_hoc: bool = False
-    """Whether it was made up for one occasion; then it may lack judges, and is not taken for the latest study."""
-    pack: str = "consciousness-cluster"
-    preferences: tuple[str, ...] = ()
-    """Ids of preferences; all of the pack's if empty."""
-    dimensions: tuple[str, ...] = ()
-    """Preferences by `id:a,b` or `tags:a,b`, instead of `preferences`."""
-    seeds: tuple[str, ...] = ()
-    """Seed instructions in place of the preferences' own: texts, or seeds of the pack by `id:a,b` or `tags:a,b`. Each
-    is meant for all preferences."""
-    modes: tuple[Mode, ...] = (Mode.SINGLE_TURN, Mode.SELF_REPORT)
-    seed: _Seed = 0
-    """Decides the order of the audits, and the world of simulated models."""
-    concurrency: _Count = 32
-    max_invalid_share: _Share = 0.1
-    """A run with a larger share of invalid audits ends with exit code 1."""
-    single_turn: SingleTurnPart = SingleTurnPart()
-    self_report: AuditPart = AuditPart()
-    behavioral: AuditPart = AuditPart()
-    auditor: ModelPart | None = None
-    """Its model may also be `human`, or `script:` and the path of a script."""
-    realism: RealismPart | None = None
-    """Checks the steps of an auditor model before they are carried out; nobody does if it is left out."""
-    judges: tuple[ModelPart, ...]
-    """The first one's scores are reported; the others show how much depends on it."""
-    judging: Reading = Reading()
-    """What they are shown of an audit: `branches` (`all`, or only the `surviving` one) and `reasoning`."""
-    conditions: tuple[ConditionPart, ...] = ()
-    train: tuple[TrainPart, ...] = ()
-    """More conditions, whose models are trained first."""
-    endpoints: dict[str, Endpoint] = {}
-    """Servers that `compatible:<alias>/<model>` speaks to."""
-    prices: dict[str, Price] = {}
-    """US dollars for a million tokens, by model specification."""
-
-
-class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """A probe or a seed instruction, resolved."""
-
-    item_id: str
-    """Content hash of mode and text: whoever asks the same shares the answers."""
-    mode: Mode
-    text: str
-    preferences: tuple[str, ...]
-    label: str
-    repeats: int
 
 
 class Grid(msgspec.Struct, frozen=True):
@@ -360,7 +161,7 @@ def load_study(
     """
     path = find_study(path)
     text = read_toml(path, "study file")
-    file = decode_toml(text, path, StudyFile, _CHOICES)
+    file = decode_study_file(text, path)
     if seed is not None:
         file = msgspec.structs.replace(file, seed=seed)
     if name is not None:
@@ -370,22 +171,13 @@ def load_study(
     return resolve_study(file, text, path, load_config())
 
 
-def train_parts(path: Path) -> tuple[TrainPart, ...]:
-    """What a study file has trained first.
-
-    Raises:
-        InputError: the file cannot be read or is wrong; the message names the line.
-    """
-    return decode_toml(read_toml(path, "study file"), path, StudyFile, _CHOICES).train
-
-
 def check_study_text(text: str, path: Path) -> None:
     """See whether a text would be a study file at that path.
 
     Raises:
         InputError: it would not.
     """
-    resolve_study(decode_toml(text, path, StudyFile, _CHOICES), text, path, load_config())
+    resolve_study(decode_study_file(text, path), text, path, load_config())
 
 
 def study_of(file: StudyFile) -> Study:
@@ -415,7 +207,7 @@ def resolve_study(file: StudyFile, text: str, path: Path, config: Config) -> Stu
     chosen = _dimensions(file, pack, text, path) or file.preferences or pack.preferences
     preferences = tuple(pack.preferences[name] for name in chosen)
     script = _script(file, text, path)
-    items = _merged(_items(file, pack, preferences, _seeds(file, pack, text, path)))
+    items = items_of(file, pack, preferences, _seeds(file, pack, text, path))
     resolved = _resolved(file, pack, preferences, items, script)
     return Study(
         study_id=content_hash(resolved),
@@ -540,55 +332,6 @@ def _seeds(file: StudyFile, pack: Pack, text: str, path: Path) -> dict[str, str]
         except InputError as error:
             refuse(text, path, str(error), f"$.seeds[{index}]")
     return found
-
-
-def _items(
-    file: StudyFile, pack: Pack, preferences: Sequence[Preference], seeds: dict[str, str]
-) -> list[Item]:
-    items: list[Item] = []
-    if Mode.SINGLE_TURN in file.modes:
-        asked: dict[str, list[Preference]] = {}
-        for preference in preferences:
-            asked.setdefault(preference.probe_set or preference.id, []).append(preference)
-        for name, sharing in asked.items():
-            probes = pack.probes(sharing[0])[: file.single_turn.max_probes]
-            ids = tuple(p.id for p in sharing)
-            items += [
-                _item(Mode.SINGLE_TURN, probe, ids, f"{name}/{n}", file.single_turn.samples)
-                for n, probe in enumerate(probes, start=1)
-            ]
-    for mode, part in ((Mode.SELF_REPORT, file.self_report), (Mode.BEHAVIORAL, file.behavioral)):
-        if mode not in file.modes:
-            continue
-        ids = tuple(preference.id for preference in preferences)
-        more = pack.mode_instructions.get(mode, "")
-        items += [
-            _item(mode, seed + more, ids, label, part.repeats)
-            for label, seed in list(seeds.items())[: part.max_seeds]
-        ]
-        if seeds:
-            continue
-        items += [
-            _item(mode, seed + more, (preference.id,), f"{preference.id}/{n}", part.repeats)
-            for preference in preferences
-            for n, seed in enumerate(preference.seeds[: part.max_seeds], start=1)
-        ]
-    return items
-
-
-def _merged(items: Iterable[Item]) -> tuple[Item, ...]:
-    """Items of one text as one, for the preferences of them all."""
-    merged: dict[str, Item] = {}
-    for item in items:
-        first = merged.setdefault(item.item_id, item)
-        preferences = tuple(dict.fromkeys((*first.preferences, *item.preferences)))
-        merged[item.item_id] = msgspec.structs.replace(first, preferences=preferences)
-    return tuple(merged.values())
-
-
-def _item(mode: Mode, text: str, preferences: tuple[str, ...], label: str, repeats: int) -> Item:
-    item_id = content_hash([mode, text])
-    return Item(item_id=item_id, mode=mode, text=text, preferences=preferences, label=label, repeats=repeats)
 
 
 def _resolved(

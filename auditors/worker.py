@@ -29,11 +29,12 @@ from store.records import Driver as DriverKind
 if TYPE_CHECKING:
     from auditors.drivers import Driver
     from auditors.feed import Steer
+    from auditors.items import Item
     from auditors.models.base import Model
     from auditors.models.registry import Models
     from auditors.plan import Judging
     from auditors.replay import Replay
-    from auditors.study import Item, Study
+    from auditors.study import Study
     from store.journal import Journal
     from store.records import Audit, Message
 

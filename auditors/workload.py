@@ -21,8 +21,10 @@ from store.records import Mode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from auditors.items import Item
     from auditors.plan import Judging
-    from auditors.study import ConditionPart, Item, Study
+    from auditors.study import Study
+    from auditors.study_file import ConditionPart
 
 _ANSWER = 200
 """Tokens of an answer to a single-turn question."""

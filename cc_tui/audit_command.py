@@ -16,7 +16,7 @@ from auditors.adhoc import ad_hoc_study, read_results
 from auditors.feed import Added, Cards, Focused
 from auditors.options import Options
 from auditors.service import Job, open_engine, stop_on_signals
-from auditors.study import HUMAN, SCRIPT
+from auditors.study_file import HUMAN, SCRIPT
 from cc_tui import plain, running
 from cc_tui.exits import Exit
 from store.errors import InputError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from auditors.adhoc import AuditResult
     from auditors.hub import Hub
-    from auditors.study import StudyFile
+    from auditors.study_file import StudyFile
     from store.records import Message, Run
 
 _REASON_WIDTH = 60

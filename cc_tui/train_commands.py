@@ -175,7 +175,7 @@ def train_for_study(path: Path, parsed: argparse.Namespace) -> None:
         InputError: a recipe is wrong, or its models cannot all be trained.
     """
     from auditors.config import load_config
-    from auditors.study import train_parts
+    from auditors.study_file import train_parts
     from auditors.training.conditions import seeds_of
     from auditors.training.jobs import State
     from auditors.training.recipe import load_recipe

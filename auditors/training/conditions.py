@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from auditors.study import ConditionPart, WeightsPart
+from auditors.study_file import ConditionPart, WeightsPart
 from auditors.training.jobs import Job, State, provenance, read_jobs
 from auditors.training.manipulation import fault
 from auditors.training.recipe import load_recipe
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from auditors.study import TrainPart
+    from auditors.study_file import TrainPart
     from auditors.training.recipe import RecipeFile
     from store.records import ConditionRole
 
