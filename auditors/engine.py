@@ -151,12 +151,12 @@ class Engine:
             StoreError: the disk refused.
         """
         watch = self.hub.watched(command.audit_id)
-        if watch is None:
-            return
         try:
-            if isinstance(command, Mark) and watch.card.state is CardState.DONE:
+            if isinstance(command, Mark) and (watch is None or watch.card.state is CardState.DONE):
                 assert self._journal
                 await self._notes.keep(command, self._journal)
+            elif watch is None:
+                return
             elif self._worker:
                 await self._worker.steer(command)
             else:
@@ -164,7 +164,8 @@ class Engine:
                     "Audits on a cluster cannot be steered: run without --on to take the wheel."
                 )
         except RefusedError as error:
-            watch.refused(str(error))
+            if watch:
+                watch.refused(str(error))
 
     def set_paused(self, paused: bool) -> None:
         """Hold back, or release, the start of further audits."""
@@ -212,7 +213,8 @@ class Engine:
             run = await self._close(status, reason)
         finally:
             await self.hub.end(Ended(status, reason))
-            publishing.cancel()
+            # It ends with the run; had it failed, nobody would have seen.
+            await publishing
         if failure:
             raise failure
         return run

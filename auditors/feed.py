@@ -27,7 +27,7 @@ class CardState(StrEnum):
 
 
 class Card(msgspec.Struct):
-    """One line of the live table: an audit that was started. Mutable; the engine keeps one for each audit."""
+    """One line of the live table: an audit that was started. Mutable, since the engine keeps it."""
 
     audit_id: str
     launch_index: int
@@ -122,7 +122,7 @@ class Totals(msgspec.Struct, frozen=True, tag="totals"):
 
 
 class Cards(msgspec.Struct, frozen=True, tag="cards"):
-    """Cards that changed since the last frame (all of them right after `Hello`)."""
+    """Cards that changed since the last frame; right after `Hello`, all of audits under way and of the latest done."""
 
     cards: list[Card]
 

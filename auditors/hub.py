@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from store.records import ModelCall
 
 _TICK_S = 0.1
-_KEPT_CONVERSATIONS = 256
+_KEPT = 256
+"""Audits that are done and still at hand: a long run has tens of thousands, and the store has them all."""
 _LAST_WORDS = 160
 _OTHER = "other"
 """Kind of a failure that no attempt tells of."""
@@ -124,10 +125,6 @@ class Watch:
         else:
             self.dropped(AuditStatus.CANCELLED)
 
-    def forget(self) -> None:
-        """Let the conversation go: a long run has tens of thousands of audits, and the store has them all."""
-        self.entries, self.draft_text = [], ""
-
     def _end(self, status: AuditStatus, *, counted: bool) -> None:
         self._hub.moved(self.card, CardState.DONE)
         self.card.status, self.card.speaker, self.card.waits = status, "", ""
@@ -146,9 +143,10 @@ def _waits(steering: Steering) -> str:
 class Reader:
     """One reader of the feed; made by `Hub.subscribe`."""
 
-    def __init__(self, cards: set[str]) -> None:
+    def __init__(self, cards: dict[str, Card]) -> None:
         self.focus: str | None = None
         self.cards = cards
+        """Those that have changed since they were last sent."""
         self.frames: list[Frame] = []
         self.queue: asyncio.Queue[list[Frame]] = asyncio.Queue(maxsize=1)
 
@@ -173,7 +171,7 @@ class Hub:
         self.hello = hello
         self.paused = False
         self._watches: dict[str, Watch] = {}
-        self._recent: deque[str] = deque()
+        self._recent: deque[Watch] = deque()
         self._readers: set[Reader] = set()
         self._states: Counter[CardState] = Counter()
         self._by_status = Counter(earlier)
@@ -197,7 +195,7 @@ class Hub:
         return Counter(self._by_status)
 
     def watched(self, audit_id: str) -> Watch | None:
-        """What is shown of an audit of this run, also when it is done."""
+        """What is shown of an audit under way, or of one of the latest that are done."""
         return self._watches.get(audit_id)
 
     def watch(self, card: Card) -> Watch:
@@ -217,7 +215,7 @@ class Hub:
     def changed(self, card: Card, frame: Added | Drafted | Steering | None = None) -> None:
         """A card has changed; `frame` goes to those who focus it."""
         for reader in self._readers:
-            reader.cards.add(card.audit_id)
+            reader.cards[card.audit_id] = card
             if frame is not None and reader.focus == card.audit_id:
                 reader.follow(frame)
 
@@ -240,13 +238,16 @@ class Hub:
         self._queued, self._concurrency = queued, concurrency
 
     def finished(self, watch: Watch, *, counted: bool) -> None:
-        """Count an audit that is done; the conversations of the latest ones stay at hand."""
+        """Count an audit that is done; the latest ones stay at hand."""
         if counted:
             self._by_status[watch.card.status] += 1
         self.changed(watch.card)
-        self._recent.append(watch.card.audit_id)
-        if len(self._recent) > _KEPT_CONVERSATIONS:
-            self._watches[self._recent.popleft()].forget()
+        self._recent.append(watch)
+        if len(self._recent) > _KEPT:
+            oldest = self._recent.popleft()
+            # One that was watched anew since, to be judged, has another watch by now.
+            if self._watches.get(oldest.card.audit_id) is oldest:
+                del self._watches[oldest.card.audit_id]
 
     def focus(self, reader: Reader, audit_id: str | None) -> None:
         """Send the whole conversation of an audit to a reader, and what follows."""
@@ -265,16 +266,18 @@ class Hub:
         try:
             yield [self.hello]
             while True:
-                frames = await reader.queue.get()
+                # `end` does not wait for long: who comes late, or was slow, gets the rest without it.
+                late = self._ended is not None and reader.queue.empty()
+                frames = self._batch(reader, self.totals()) if late else await reader.queue.get()
                 yield frames
-                if frames and isinstance(frames[-1], Ended):
+                if isinstance(frames[-1], Ended):
                     return
         finally:
             self._readers.discard(reader)
 
     def reader(self) -> Reader:
-        """A new reader, who will first be told of every card."""
-        return Reader(set(self._watches))
+        """A new reader, who will first be told of every card at hand."""
+        return Reader({audit_id: watch.card for audit_id, watch in self._watches.items()})
 
     async def publish(self) -> None:
         """Hand out what has changed, ten times a second, until `end`."""
@@ -320,12 +323,16 @@ class Hub:
         for reader in self._readers:
             if reader.queue.full() or totals is None:
                 continue
-            batch: list[Frame] = [totals]
-            if reader.cards:
-                batch.append(Cards([self._watches[audit_id].card for audit_id in reader.cards]))
-                reader.cards = set()
-            batch += reader.frames
-            reader.frames = []
-            if self._ended:
-                batch.append(self._ended)
-            reader.queue.put_nowait(batch)
+            reader.queue.put_nowait(self._batch(reader, totals))
+
+    def _batch(self, reader: Reader, totals: Totals) -> list[Frame]:
+        """What a reader has not been told yet."""
+        batch: list[Frame] = [totals]
+        if reader.cards:
+            batch.append(Cards(list(reader.cards.values())))
+            reader.cards = {}
+        batch += reader.frames
+        reader.frames = []
+        if self._ended:
+            batch.append(self._ended)
+        return batch

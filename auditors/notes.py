@@ -33,12 +33,12 @@ class Notes:
         """Write a note as the audit's next event.
 
         Raises:
-            RefusedError: the audit has no such message.
+            RefusedError: there is no such audit, or it has no such message.
             StoreError: the disk refused.
         """
         async with self._one_by_one:
-            if not await asyncio.to_thread(self._has_message, note):
-                raise RefusedError(f"The audit has no message {note.message_id!r}.")
+            if not await asyncio.to_thread(self._is_on_something, note):
+                raise RefusedError("The store has no such audit, or the audit has no such message.")
             event = Event(
                 audit_id=note.audit_id,
                 seq=await asyncio.to_thread(self._last_seq, note.audit_id) + 1,
@@ -50,9 +50,9 @@ class Notes:
             )
             await journal.write([event])
 
-    def _has_message(self, note: Mark) -> bool:
+    def _is_on_something(self, note: Mark) -> bool:
         if note.message_id is None:
-            return True
+            return bool(self._reader.rows("SELECT 1 FROM audits WHERE audit_id = ?", [note.audit_id]))
         found = "SELECT 1 FROM messages WHERE audit_id = ? AND message_id = ?"
         return bool(self._reader.rows(found, [note.audit_id, note.message_id]))
 

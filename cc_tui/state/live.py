@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,8 @@ class LiveState:
     _said: list[Block] | None = None
     _lanes: list[str] = field(default_factory=list[str])
     """Audits under way, each in the place that it keeps, and those of them that ended and left theirs to nobody yet."""
+    _ended: list[str] = field(default_factory=list[str])
+    """The others, the latest first; kept in order, since a long run has tens of thousands."""
 
     @property
     def running(self) -> bool:
@@ -144,10 +147,8 @@ class LiveState:
     def rows(self) -> list[Card]:
         """The cards that pass the filter: first those that a person has a hand in, then those under way, each in its
         place for as long as it lasts, then those that ended, the newest first."""
-        placed = set(self._lanes)
         lanes = [self.cards[audit_id] for audit_id in self._lanes]
-        ended = [card for audit_id, card in self.cards.items() if audit_id not in placed]
-        ended.sort(key=_launched, reverse=True)
+        ended = [self.cards[audit_id] for audit_id in self._ended]
         cards = [*(card for card in lanes if card.waits), *(card for card in lanes if not card.waits), *ended]
         words = self.query.lower().split()
         if words:
@@ -182,13 +183,20 @@ class LiveState:
         """Take a card in. A new audit goes where one has ended, so that the others stay where they are."""
         known = card.audit_id in self.cards
         self.cards[card.audit_id] = card
-        if known or card.state is CardState.DONE:
+        if known:
+            return
+        if card.state is CardState.DONE:
+            self._leave(card.audit_id)
             return
         for place, audit_id in enumerate(self._lanes):
             if self.cards[audit_id].state is CardState.DONE and audit_id != self.focus:
                 self._lanes[place] = card.audit_id
+                self._leave(audit_id)
                 return
         self._lanes.append(card.audit_id)
+
+    def _leave(self, audit_id: str) -> None:
+        bisect.insort(self._ended, audit_id, key=lambda other: -self.cards[other].launch_index)
 
     def _finished(self) -> list[Block]:
         flagged = {message_id for audit_id, message_id in self.noted if audit_id == self.focus}
