@@ -3,7 +3,7 @@
     python benchmarks/keys.py [--audits 200] [--keys 200] [--sizes 80x24 160x50]
 
 The engine is a process of its own, as always, and the app runs on a pseudo-terminal of its own. The time is that from
-writing a key to reading the cursor at its new row (`j`, `k`) or the typed letter in the editor's line (`type`), so it
+writing a key to reading the cursor at its new row (`j`, `k`), so it
 holds everything: the terminal driver, the event loop, the layout, the paint. Keys come at random moments, at
 least a tenth of a second apart. Beside the times stands what the app used of a core, without keys and with them.
 """

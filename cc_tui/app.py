@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,6 +77,8 @@ class CcTuiApp(App[None]):
         """Show the first screen and begin to listen."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit, None, TERMINATED)
         await self.switch_mode(self._start)
+        # What is loaded by now stays: a collection that looks through it all would hold a key up for 50 ms.
+        gc.freeze()
         self.set_interval(_FRAME, self._draw_changes)
         if self._feed is not None:
             self.run_worker(self._listen(self._feed), group="feed")

@@ -163,7 +163,7 @@ class LiveScreen(SteeringScreen):
             self.work("recorded", self._read, event.key)
         else:
             self.services.send(Focus(event.key))
-        self.flush()
+        # The conversation is drawn with the next changes: the cursor does not wait for it.
 
     async def _read(self, audit_id: str) -> None:
         transcript = await self.ask(lambda reader: load_transcript(reader, audit_id))

@@ -116,14 +116,23 @@ class LineView(ScrollView, can_focus=False):
         """There are `height` lines in all."""
         if height != self.virtual_size.height:
             self.virtual_size = Size(0, height)
-            if self.show_vertical_scrollbar:
+            # Drawing the bar costs as much as drawing the lines, so it is told when it would look different.
+            if self.show_vertical_scrollbar and self._thumb(height) != self._thumb(
+                self.vertical_scrollbar.window_virtual_size
+            ):
                 self.vertical_scrollbar.window_virtual_size = height
             if self.scroll_offset.y > self.max_scroll_y:
                 self.jump(self.max_scroll_y)
 
     def jump(self, line: int) -> None:
         """Scroll at once, also before the scroll bar of a text that just became long is there."""
+        if self.show_vertical_scrollbar:
+            self.vertical_scrollbar.window_virtual_size = self.virtual_size.height
         self.scroll_to(y=line, animate=False, force=True, immediate=True)
+
+    def _thumb(self, height: int) -> int:
+        """Length of the scroll bar's thumb beside so many lines, in cells."""
+        return self.size.height**2 // max(height, 1)
 
     def tone(self, names: str) -> Style:
         """The widget's style with the tones `names` laid over it, the first lowest."""
