@@ -47,7 +47,7 @@ modes = ["self_report"]
 seed = 1
 concurrency = {audits}
 [self_report]
-repeats = 40
+repeats = 400
 [auditor]
 model = "sim/auditor"
 [[judges]]

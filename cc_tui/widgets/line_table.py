@@ -82,8 +82,10 @@ class LineTable(LineView, Generic[T], can_focus=True):
 
         While the same rows stand in the same places, they are painted in turns, a few with each call.
         """
-        # At the top one watches what comes; further down, the cursor's row is what one came for.
-        keep = (keep or self.scroll_offset.y > 0) and self._in_view()
+        # At the top one watches what comes; further down, the cursor's row is what one came for, and it stands still.
+        top = self.scroll_offset.y
+        keep = (keep or top > 0) and self._in_view()
+        line = self._index - top
         self._rows, self._empty = rows, empty
         found = self._find(self.cursor)
         if found is not None:
@@ -94,7 +96,9 @@ class LineTable(LineView, Generic[T], can_focus=True):
         else:
             self.cursor = None
         self.extend(len(rows) + 1)
-        if keep:
+        if keep and top > 0:
+            self.jump(self._index - line)
+        elif keep:
             self._reveal()
         top = self.scroll_offset.y
         in_order = tuple(self._key(row) for row in rows[top : top + self._height])

@@ -82,6 +82,13 @@ class LineView(ScrollView, can_focus=False):
         self._tones: dict[str, Style] = {}
         self._strips: LRUCache[tuple[Line, int], Strip] = LRUCache(_KEPT_STRIPS)
         self._painted: dict[int, Line] = {}
+        self._bar = (0, 0)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """After scrolling, paint what differs: a table that moves along with its rows shows the same lines."""
+        self._tell_bar()
+        if round(old_value) != round(new_value):
+            self.redraw()
 
     def line(self, y: int) -> Line:
         """What stands in line `y` of the screen."""
@@ -116,23 +123,24 @@ class LineView(ScrollView, can_focus=False):
         """There are `height` lines in all."""
         if height != self.virtual_size.height:
             self.virtual_size = Size(0, height)
-            # Drawing the bar costs as much as drawing the lines, so it is told when it would look different.
-            if self.show_vertical_scrollbar and self._thumb(height) != self._thumb(
-                self.vertical_scrollbar.window_virtual_size
-            ):
-                self.vertical_scrollbar.window_virtual_size = height
+            self._tell_bar()
             if self.scroll_offset.y > self.max_scroll_y:
                 self.jump(self.max_scroll_y)
 
     def jump(self, line: int) -> None:
         """Scroll at once, also before the scroll bar of a text that just became long is there."""
-        if self.show_vertical_scrollbar:
-            self.vertical_scrollbar.window_virtual_size = self.virtual_size.height
         self.scroll_to(y=line, animate=False, force=True, immediate=True)
 
-    def _thumb(self, height: int) -> int:
-        """Length of the scroll bar's thumb beside so many lines, in cells."""
-        return self.size.height**2 // max(height, 1)
+    def _tell_bar(self) -> None:
+        """Let the scroll bar follow once it would look different: drawing it costs as much as drawing the lines."""
+        if not self.show_vertical_scrollbar:
+            return
+        bar, height, lines = self.vertical_scrollbar, self.size.height, self.virtual_size.height
+        thumb = height * height // max(lines, 1)
+        looks = (thumb, round(self.scroll_y * (height - thumb) / max(lines - height, 1)))
+        if looks != self._bar:
+            self._bar = looks
+            bar.window_virtual_size, bar.position = lines, self.scroll_y
 
     def tone(self, names: str) -> Style:
         """The widget's style with the tones `names` laid over it, the first lowest."""
