@@ -15,6 +15,7 @@ from cc_tui.feed_client import FeedClient
 from cc_tui.keymap import bindings
 from cc_tui.screens.base import AppScreen, Services
 from cc_tui.screens.dialogs import Choice, help_screen
+from cc_tui.state.rounds import hidden_sitting
 from cc_tui.widgets.bars import SCREENS
 from cc_tui.widgets.theme import CALM, tones
 from store.errors import CcTuiError
@@ -47,13 +48,23 @@ class CcTuiApp(App[None]):
         round_name: str | None = None,
     ) -> None:
         super().__init__()
-        self.services = Services(store, annotator, self.send, round_name=round_name)
+        self.services = Services(store, annotator, self.send, round_name=round_name, forget=self._forget)
         self._feed = FeedClient(socket) if socket is not None else None
         self._start = start
         for mode in SCREENS:
-            self.add_mode(mode, lambda mode=mode: self._screen(mode))
+            self._add(mode)
         self.register_theme(CALM)
         self.theme = CALM.name
+
+    def _add(self, mode: str) -> None:
+        self.add_mode(mode, lambda: self._screen(mode))
+
+    async def _forget(self) -> None:
+        """Let the screens go that are not in view; they begin anew. Live only shows what comes over the feed."""
+        for mode in SCREENS:
+            if mode not in (self.current_mode, "live"):
+                await self.remove_mode(mode)
+                self._add(mode)
 
     def _screen(self, mode: str) -> Screen[None]:
         # A screen is imported when it is first shown: the first paint waits for one only.
@@ -76,12 +87,23 @@ class CcTuiApp(App[None]):
     async def on_mount(self) -> None:
         """Show the first screen and begin to listen."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit, None, TERMINATED)
+        if self.services.annotator is not None:
+            await self._stay_blind(self.services.annotator)
         await self.switch_mode(self._start)
         # What is loaded by now stays: a collection that looks through it all would hold a key up for 50 ms.
         gc.freeze()
         self.set_interval(_FRAME, self._draw_changes)
         if self._feed is not None:
             self.run_worker(self._listen(self._feed), group="feed")
+
+    async def _stay_blind(self, annotator: str) -> None:
+        """Sit down at once where labels of the annotator are still hidden: no screen may show what is."""
+        try:
+            self.services.sitting = await asyncio.to_thread(hidden_sitting, self.services.store, annotator)
+        except CcTuiError:
+            # The Label screen says what is wrong with the name.
+            self.services.sitting = None
+        await self.services.heed_blindness()
 
     async def _listen(self, feed: FeedClient) -> None:
         live = self.services.live
@@ -134,5 +156,6 @@ class CcTuiApp(App[None]):
     async def on_unmount(self) -> None:
         """Let the queries go, and close the feed after its last command."""
         self.services.interrupt()
+        self.services.leave_round()
         if self._feed is not None:
             await self._feed.aclose()

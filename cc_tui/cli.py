@@ -364,11 +364,8 @@ def _label(parsed: argparse.Namespace) -> int:
 
     with kept_pushed(parsed.store):
         if parsed.round:
+            # A wrong name is told before the screen is drawn.
             choose_round(store, parsed.annotator, parsed.round)
-            raise InputError(
-                "The Label screen does not open rounds yet, it draws a queue of its own: leave --round out, or label "
-                "the round by `store.sitting` (docs/labelling.md)."
-            )
         return running.open_app(store, start="label", annotator=parsed.annotator, round_name=parsed.round)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from stats.label_agreement import LabelAgreement, PairRow
-    from stats.pairs import Coefficient
     from store.round_plan import Plan
     from store.store import Store
 
@@ -31,7 +30,7 @@ def add_label(
     group = commands.add_parser("label", help="label transcripts, blind to the judges; plan rounds of it")
     group.add_argument("--annotator", metavar="NAME", help="under whose name; needed to label")
     group.add_argument(
-        "--round", metavar="NAME", help="a round; the screen does not open them yet (docs/labelling.md)"
+        "--round", metavar="NAME", help="a round; default: the one that waits for this annotator"
     )
     add_store(group)
     group.set_defaults(command=label)
@@ -129,7 +128,7 @@ def _plan(parsed: argparse.Namespace) -> int:
             return 0
         store.migrate()
         save_round(store, head, items)
-    say(f"Round {head.name} is planned; docs/labelling.md says how it is labelled.")
+    say(f"Round {head.name} is planned; `cc-tui label --annotator NAME` opens it.")
     return 0
 
 
@@ -233,6 +232,8 @@ def _rounds(parsed: argparse.Namespace) -> int:
 
 
 def _agreement(parsed: argparse.Namespace) -> int:
+    from cc_tui.agreement_lines import agreement_lines
+    from cc_tui.plain import say
     from stats.label_agreement import label_agreement
     from store.mirror import open_store
     from store.reader import Reader
@@ -248,64 +249,7 @@ def _agreement(parsed: argparse.Namespace) -> int:
     if parsed.json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(found.to_dict()), indent=2).decode() + "\n")
     else:
-        _print_agreement(found)
+        room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+        for line in agreement_lines(found, room):
+            say(line)
     return 0
-
-
-def _print_agreement(found: LabelAgreement) -> None:
-    from cc_tui.plain import print_rows, say
-
-    if not found.questions:
-        say("There are no blind labels yet.")
-        return
-    for question in found.questions:
-        where = f", round {question.round}" if question.round else ""
-        say(f"{question.dimension} ({question.kind}{where}): {question.labelled} labelled items")
-        if len(question.versions) > 1:
-            say(f"  labels by {len(question.versions)} versions of the question are taken together")
-        if question.kind == "statement":
-            say(f"  not_sure counts as {found.not_sure if found.not_sure != 'own' else 'a class of its own'}")
-        print_rows(
-            ["between", "raters", "n", "unread", "same", "within 1", "band", "kappa", "AC", "alpha"],
-            [_pair_cells(row) for row in question.pairs],
-            width=40,
-            optional=("within 1", "band", "unread"),
-        )
-        for note in dict.fromkeys(
-            text for row in question.pairs for text in (row.note, row.pair.reason, row.pair.note) if text
-        ):
-            say(f"  {note}")
-        if question.adjudicated or question.open_conflicts:
-            say(
-                f"  people differ on {question.adjudicated + question.open_conflicts}: {question.adjudicated} decided, "
-                f"{question.third_values} of them for a third value, {question.no_single_answer} for no single answer"
-            )
-        for judge, causes in question.judge_errors.items():
-            counts = ", ".join(f"{cause} {count}" for cause, count in sorted(causes.items()))
-            say(f"  errors of {judge} found after reveals: {counts}")
-        say("")
-
-
-def _pair_cells(row: PairRow) -> list[str]:
-    pair = row.pair
-    return [
-        row.between,
-        f"{row.one}, {row.other}",
-        str(pair.n),
-        str(row.unparsed or ""),
-        _share(pair.raw.value),
-        _share(pair.within_one),
-        _share(row.same_band),
-        *(_coefficient(one) for one in (pair.kappa, pair.ac, pair.alpha)),
-    ]
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"
-
-
-def _coefficient(one: Coefficient) -> str:
-    if one.value is None:
-        return "-"
-    ends = "" if one.low is None or one.high is None else f" [{one.low:.2f}, {one.high:.2f}]"
-    return f"{one.value:.3f}{ends}"

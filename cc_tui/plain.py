@@ -393,27 +393,42 @@ def print_rows(
     names: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None, optional: Sequence[str] = ()
 ) -> None:
     """Print aligned columns; on a terminal that is too narrow, without `optional` ones, first to last."""
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    for line in aligned(names, rows, room, width=width, optional=optional):
+        say(line)
+
+
+def aligned(
+    names: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    room: int,
+    *,
+    width: int | None,
+    optional: Sequence[str] = (),
+) -> list[str]:
+    """The lines of `print_rows` where there are `room` cells."""
     from rich.cells import cell_len
 
-    lines = [[_one_cell(cell, width) for cell in row] for row in (names, *rows)]
-    widths = {name: max(cell_len(line[i]) for line in lines) for i, name in enumerate(names)}
-    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    table = [[_one_cell(cell, width) for cell in row] for row in (names, *rows)]
+    widths = {name: max(cell_len(line[i]) for line in table) for i, name in enumerate(names)}
     left_out: list[str] = []
     for name in optional:
         if sum(widths.values()) + 2 * len(widths) - 2 > room:
             del widths[name]
             left_out.append(name)
-    for number, line in enumerate(lines):
+    lines: list[str] = []
+    for number, line in enumerate(table):
         cells: list[str] = []
         for name, cell in zip(names, line, strict=True):
             if name in widths:
                 space = " " * (widths[name] - cell_len(cell))
                 cells.append(space + cell if name in _RIGHT else cell + space)
-        say("  ".join(cells).rstrip())
+        lines.append("  ".join(cells).rstrip())
         if number == 0:
-            say("  ".join("-" * width for width in widths.values()))
+            lines.append("  ".join("-" * width for width in widths.values()))
     if left_out:
-        say(f"(a wider terminal shows also: {', '.join(left_out)})")
+        lines.append(f"(a wider terminal shows also: {', '.join(left_out)})")
+    return lines
 
 
 def _one_cell(text: str, width: int | None) -> str:

@@ -12,6 +12,7 @@ from textual.screen import Screen
 from cc_tui.state.live import LiveState
 from cc_tui.widgets.bars import KeyBar, TopBar
 from store.errors import CcTuiError
+from store.labels import LabelLog
 from store.text import printable
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ BROAD = 120
 _BREAKPOINTS = [(0, "-narrow"), (BROAD, "-broad")]
 
 
+async def _nothing() -> None:
+    pass
+
+
 @dataclass
 class Services:
     """What the screens may use: the store, the feed, and who is sitting here."""
@@ -46,6 +51,9 @@ class Services:
     """The round of labelling that was asked for; None for the annotator's own choice."""
     sitting: Sitting | None = None
     """The round that the annotator is at: while it is blind, so is every question to the store."""
+    forget: Callable[[], Coroutine[Any, Any, None]] = _nothing
+    """Lets the other screens go, with all that they hold."""
+    _hidden: bool = False
     _readers: dict[tuple[str, bool], Reader] = field(default_factory=dict[tuple[str, bool], "Reader"])
     _listing: Listing | None = None
     _guard: threading.Lock = field(default_factory=threading.Lock)
@@ -66,6 +74,23 @@ class Services:
     def blind(self) -> bool:
         """Whether judges, conditions, models and other people's labels are hidden in this process now."""
         return self.sitting is not None and self.sitting.blind
+
+    async def heed_blindness(self) -> None:
+        """After the annotator became blind, or no longer is: let go what was read before, here and on other screens."""
+        if self.blind == self._hidden:
+            return
+        self._hidden = self.blind
+        with self._guard:
+            self._listing = None
+            for which in [which for which in self._readers if which[1] != self._hidden]:
+                self._readers.pop(which).close()
+        await self.forget()
+
+    def leave_round(self) -> None:
+        """Let the annotator's file go; a round that has hidden items is still blind when it is opened again."""
+        if self.sitting is not None and isinstance(self.sitting.log, LabelLog):
+            self.sitting.log.close()
+        self.sitting = None
 
     def _open(self, lane: str) -> Reader:
         with self._guard:

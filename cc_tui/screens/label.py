@@ -1,8 +1,7 @@
-"""The Label screen: one transcript, one question, one key; blind to judges, condition and model."""
+"""The Label screen: one transcript, its questions, a key for each; blind to judges, condition and model."""
 
 from __future__ import annotations
 
-import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -11,37 +10,47 @@ from textual.content import Content
 from textual.widgets import Static
 
 from cc_tui.keymap import bindings
-from cc_tui.screens.base import AppScreen
-from cc_tui.screens.dialogs import Line, Text
-from cc_tui.state.blocks import Voice, transcript_blocks
+from cc_tui.screens.dialogs import Choice, Line
+from cc_tui.screens.picking import Ask
+from cc_tui.screens.place import PlaceScreen, row_of
+from cc_tui.state.blocks import Voice
 from cc_tui.state.format import duration, progress
-from cc_tui.state.labelling import Answer, Session
+from cc_tui.state.labelling import (
+    SKIPS,
+    Labelling,
+    answer_of,
+    said,
+    spelled_out,
+    verdict_of,
+)
+from cc_tui.state.rounds import KINDS, opened, planned, save_plan
 from cc_tui.state.status import MODES
-from cc_tui.widgets.conversation import Conversation
-from cc_tui.widgets.question import QuestionPanel, full_text
+from cc_tui.widgets.question import Asked, QuestionPanel
 from store.errors import CcTuiError
 from store.labels import LabelLog
-from store.queue import draw_queue, questions
-from store.records import Label, LabelAction, Verdict
-from store.transcripts import load_transcript
+from store.questions import Answer
+from store.records import RevealAt, RoundKind
+from store.sitting import Sitting
+from store.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from textual.widget import Widget
 
     from cc_tui.screens.base import Services
-    from store.queue import Question, QueueItem
-    from store.reader import Reader
-    from store.transcripts import Transcript
+    from store.rounds import Assigned
 
-QUEUE_SIZE = 40
 _AHEAD = 3
+_VAST = 150
+"""Columns from which the queue has room."""
 _BOUNCE = 0.08
 """Seconds; a key that comes sooner after a transcript did was meant for the one before."""
+_NO_NAME = "Labels are kept under your name: Enter asks for it."
+_NO_ROUND = "No round waits for {}. Enter plans one."
 
 
-class LabelScreen(AppScreen):
+class LabelScreen(PlaceScreen):
     """Labels are on disk before the next item is shown."""
 
     MODE = "label"
@@ -50,240 +59,358 @@ class LabelScreen(AppScreen):
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
-        self._log: LabelLog | None = None
-        self._session: Session | None = None
-        self._questions: dict[str, Question] = {}
         self._named_here = False
-        self._transcripts: dict[str, Transcript] = {}
-        self._in_view: QueueItem | None = None
-        self._since = monotonic()
-        self._draws = 0
-        self._last = ""
 
     def body(self) -> Iterable[Widget]:
-        """Status, transcript and question."""
+        """Status, queue, transcript and questions."""
         yield Static(markup=False, id="label-status")
         with Container(id="label-panes"):
-            yield Conversation(id="label-talk")
+            yield Static(markup=False, id="label-queue")
+            yield self.talk
             with Vertical(id="label-side"):
                 yield QuestionPanel()
 
     def on_mount(self) -> None:
-        """Open the annotator's log and draw the queue."""
+        """Sit down at the annotator's round."""
+        self.on_resize()
         self.set_interval(1, self._draw_status)
         if self.services.annotator is None:
-            self.query_one(Conversation).load([], "Labels are kept under your name: Enter asks for it.")
+            self.talk.load([], _NO_NAME)
         else:
-            self.query_one(Conversation).load([], "Drawing the queue …")
-            self.work("queue", self._begin, self.services.annotator)
+            self.talk.load([], "Opening the round …")
+            self.work("round", self._begin)
 
-    def on_unmount(self) -> None:
-        """Let the annotator's file go."""
-        if self._log is not None:
-            self._log.close()
+    def on_resize(self) -> None:
+        """Show the queue where a third column has room."""
+        self.query_one("#label-queue").display = self.app.size.width >= _VAST
 
     @property
     def ready(self) -> bool:
         """Whether the transcript of the item is on the screen, long enough for a key to be about it."""
-        item = self._session.item if self._session else None
-        return item is not None and item is self._in_view and monotonic() - self._since > _BOUNCE
+        place = self._labelling
+        item = place.item if place else None
+        return place is not None and item is not None and item is self._in_view and self._settled(place)
 
-    async def _begin(self, annotator: str) -> None:
+    def _settled(self, place: Labelling) -> bool:
+        return monotonic() - place.since > _BOUNCE
+
+    # Sitting down
+
+    async def _begin(self) -> None:
+        services, annotator = self.services, self.services.annotator
+        assert annotator is not None
         try:
-            if self._log is None:
-                self._log = await self.ask(lambda _: LabelLog(self.services.store, annotator))
-                self._draws = max(len({label.queue for label in self._log.history}) - 1, 0)
-            log, seed = self._log, self._draws
-
-            def read(reader: Reader) -> tuple[list[QueueItem], dict[str, Question]]:
-                return draw_queue(reader, annotator, QUEUE_SIZE, seed), questions(reader)
-
-            items, self._questions = await self.ask(read)
-        except CcTuiError as error:
-            if self._log is None and self._named_here:
-                # The name cannot be used, or not now: Enter asks for another.
-                self.services.annotator = None
-            self.query_one(Conversation).load([], f"{error}\nEnter tries again.")
-            return
-        self._session = Session(
-            annotator, items, set(log.current), seconds=[label.seconds for label in log.history]
-        )
-        self._show()
-
-    def _show(self) -> None:
-        """Show the item in view, or that the queue is done."""
-        session = self._session
-        assert session is not None, "there is no queue yet"
-        item = session.item
-        conversation, panel = self.query_one(Conversation), self.query_one(QuestionPanel)
-        if item is None:
-            conversation.load(
-                [], f"All {len(session.items)} items of this queue are done. Enter draws the next ones."
-            )
-            panel.show(None, "", session.note, self._last)
-        else:
-            panel.show(self._questions.get(item.dimension), item.kind, session.note, self._last)
-            transcript = self._transcripts.get(item.audit_id)
-            if item is not self._in_view and transcript is not None:
-                blocks = transcript_blocks(transcript.messages, transcript.final_view, blind=True)
-                conversation.load(blocks)
-                self.say_simulated(transcript.audit["simulated"])
-                self._in_view, self._since = item, monotonic()
-            elif item is not self._in_view:
-                conversation.load([], "Reading the transcript …")
-            self.work("ahead", self._read_ahead, session)
-        self._draw_status()
-
-    async def _read_ahead(self, session: Session) -> None:
-        """Have the transcripts of the next items at hand, and forget those of the past."""
-        wanted = session.ahead(_AHEAD)
-        self._transcripts = {id: kept for id, kept in self._transcripts.items() if id in wanted}
-        for audit_id in wanted:
-            if audit_id not in self._transcripts:
-                self._transcripts[audit_id] = await self.ask(
-                    lambda reader, audit_id=audit_id: load_transcript(reader, audit_id, blind=True)
+            if services.sitting is None:
+                services.sitting = await self.off(
+                    lambda: opened(services.store, annotator, services.round_name)
                 )
-                if session.item is not None and session.item.audit_id == audit_id:
-                    self._show()
-
-    def _draw_status(self) -> None:
-        session = self._session
-        if session is None:
-            return
-        total, done = len(session.items), session.done
-        facts = [f" {done}/{total}"]
-        if session.pace is not None:
-            facts += [f"{duration(session.pace)} each", f"left ~{duration(session.pace * (total - done))}"]
-        if session.item is not None:
-            facts += [MODES[session.item.mode], f"this one {duration(monotonic() - self._since)}"]
-        self.query_one("#label-status", Static).update(
-            Content.assemble(
-                (f"{session.annotator} · BLIND  ", "bold"),
-                (progress(done, total, 10), "$tone-active"),
-                " · ".join(facts),
-            )
-        )
-
-    async def _give(self, answer: Answer) -> None:
-        session, log = self._session, self._log
-        if not self.ready or session is None or session.item is None or log is None:
-            return
-        item = session.item
-        label = session.event(
-            answer,
-            round(monotonic() - self._since, 3),
-            self._questions.get(item.dimension),
-            simulated=self._transcripts[item.audit_id].audit["simulated"],
-        )
-        try:
-            await asyncio.to_thread(log.append, label)
+            sitting = services.sitting
+            if sitting is None:
+                self.talk.load([], _NO_ROUND.format(annotator))
+                return
+            if sitting.head.kind is RoundKind.ADJUDICATION:
+                self.talk.load([], f"{sitting.head.name} is decided on a screen of its own: Enter opens it.")
+                return
+            self._labelling = await self.off(lambda: Labelling(sitting))
         except CcTuiError as error:
-            self.complain(error)
+            if services.sitting is None and self._named_here:
+                # The name cannot be used, or not now: Enter asks for another.
+                services.annotator = None
+            self.talk.load([], f"{error}\nEnter tries again.")
             return
-        session.record(label)
-        self._last = f"{item.dimension}: {answer}. u takes it back."
+        await services.heed_blindness()
         self._show()
 
-    async def action_score(self, score: int) -> None:
-        """Give a score to a rubric item."""
-        if self._asks("rubric", "This one is a statement: t true, f false, n not sure."):
-            await self._give(Answer(score=float(score)))
-
-    async def action_verdict(self, verdict: str) -> None:
-        """Give a verdict on a statement item."""
-        if self._asks("statement", "This one is a scale: 1 to 9, and 0 for 10."):
-            await self._give(Answer(verdict=Verdict(verdict)))
-
-    def _asks(self, kind: str, hint: str) -> bool:
-        item = self._session.item if self._session else None
-        if item is not None and item.kind != kind:
-            self._last = hint
-            self._show()
-        return item is not None and item.kind == kind
-
-    async def action_skip(self) -> None:
-        """Leave the item without a label."""
-        await self._give(Answer())
-
-    async def action_undo(self) -> None:
-        """Take the last act back and return to its item."""
-        session, log = self._session, self._log
-        if session is None or log is None:
+    async def _offer(self) -> None:
+        """Plan a round, after saying how long it will take."""
+        annotator = self.services.annotator
+        assert annotator is not None
+        kind = await self.app.push_screen_wait(
+            Choice(f"What shall {annotator} label?", {key: text for key, (_, text) in KINDS.items()})
+        )
+        if kind is None:
             return
-        try:
-            undone = await asyncio.to_thread(log.undo)
-            if undone is None:
-                self._last = "There is nothing to take back."
-            else:
-                await self._return_to(session, undone)
-        except CcTuiError as error:
-            self.complain(error)
-            return
-        self._show()
-
-    async def _return_to(self, session: Session, undone: Label) -> None:
-        transcript = await self.ask(lambda reader: load_transcript(reader, undone.audit_id, blind=True))
-        self._transcripts[undone.audit_id] = transcript
-        session.take_back(undone, transcript.audit["mode"])
-        self._in_view = None
-        was = Answer(undone.score, undone.verdict) if undone.action is LabelAction.LABEL else "skipped"
-        self._last = f"{undone.dimension}: took back {was}."
-
-    def action_note(self) -> None:
-        """Write a note."""
-        session = self._session
-        if session is not None and session.item is not None:
-            self.app.push_screen(Line("Note on this item", session.note), self._keep_note)
-
-    def _keep_note(self, note: str | None) -> None:
-        if self._session is not None:
-            self._session.note = note or ""
-            self._show()
-
-    def action_rubric(self) -> None:
-        """Show the full rubric."""
-        item = self._session.item if self._session else None
-        question = self._questions.get(item.dimension) if item else None
-        if item is not None and question is not None:
-            self.app.push_screen(Text("Rubric", Content("\n").join(full_text(question, item.kind))))
-
-    def action_more(self) -> None:
-        """Draw the next queue once this one is done, or the first if that failed."""
-        session, annotator = self._session, self.services.annotator
-        if annotator is None:
-            self.app.push_screen(Line("Your name as annotator", ""), self._take_name)
-            return
-        if session is not None and session.item is not None:
-            return
-        self._draws += session is not None
-        self.work("queue", self._begin, annotator)
+        self.talk.load([], "Drawing the round …")
+        plan, words = await self.ask(
+            lambda reader: planned(self.services.store, reader, KINDS[kind][0], annotator)
+        )
+        self.talk.load([], _NO_ROUND.format(annotator))
+        if await self.app.push_screen_wait(Choice(words, {"y": "begin"})):
+            await self.off(lambda: save_plan(self.services.store, plan))
+            self.work("round", self._begin)
 
     def _take_name(self, name: str | None) -> None:
         if name:
             self._named_here = True
             self.services.annotator = name
-            self.work("queue", self._begin, name)
+            self.work("round", self._begin)
 
-    def action_move(self, turns: int) -> None:
-        """Go to another turn."""
-        self.query_one(Conversation).move(turns)
+    # Showing
 
-    def action_target(self, turns: int) -> None:
-        """Go to another turn of the target."""
-        self.query_one(Conversation).move(turns, Voice.TARGET)
+    def _show(self) -> None:
+        """Show the item in view, or what comes now that there is none."""
+        place = self._labelling
+        if place is None:
+            return
+        item = place.item
+        panel = self.query_one(QuestionPanel)
+        if item is None:
+            self._in_view = None
+            panel.show(None, place.last)
+            self.talk.load([], self._what_now(place))
+        else:
+            panel.show(self._asked(place), place.last)
+            self.work("ahead", self._read_ahead, place)
+        self._draw_status()
 
-    def action_page(self, pages: int) -> None:
-        """Page through the transcript."""
-        self.query_one(Conversation).page(pages)
+    def _what_now(self, place: Labelling) -> str:
+        head, told = place.sitting.head, place.sitting.progress()
+        if place.due:
+            part = "round" if head.reveal is RevealAt.ROUND else "block"
+            return (
+                f"This {part} is closed: Enter reveals what judges and others said of it. From then on the blind "
+                "values stay, and u takes nothing of it back."
+            )
+        if told.done < told.total:
+            return f"{told.waiting} blind repeats wait until {head.relabel_after_days:g} days after the first answers."
+        return f"All {told.total} items of {head.name} are done. A tells how people and judges agree; Enter plans more."
 
-    def action_edge(self, end: int) -> None:
-        """Go to the top or the end."""
-        self.query_one(Conversation).edge(end)
+    def _asked(self, place: Labelling) -> Asked:
+        item, state = place.item, place.state
+        assert item is not None
+        names = [task.dimension for task in item.tasks]
+        drafts = {name: said(state.drafts[name]) if name in state.drafts else "" for name in names}
+        return Asked(
+            place.question,
+            drafts,
+            state.notes.get(place.task.dimension, ""),
+            sum(span.dimension == place.task.dimension for span in state.spans),
+            ("bookmarked",) * state.bookmarked + ("asked",) * (state.asked is not None),
+        )
 
-    def action_unfold(self) -> None:
-        """Open or close what is at the mark."""
-        self.query_one(Conversation).unfold()
+    async def _read_ahead(self, place: Labelling) -> None:
+        """Have the transcripts of the next items at hand, and forget those of the past."""
+        wanted = place.ahead(_AHEAD)
+        self.keep_only(wanted)
+        for audit_id in wanted:
+            transcript = await self.blind_transcript(audit_id)
+            item = place.item
+            if item is not None and item.audit_id == audit_id and item is not self._in_view:
+                blocks = self.blocks_of(transcript)
+                if self._targets_only:
+                    blocks = [block for block in blocks if block.voice in (Voice.TARGET, Voice.RULE)]
+                self.talk.load(blocks)
+                self._in_view, place.since = item, monotonic()
+                self._draw_status()
 
-    def action_unfold_all(self) -> None:
-        """Open or close everything."""
-        self.query_one(Conversation).unfold_all()
+    def _draw_status(self) -> None:
+        place = self._labelling
+        if place is None or not self.is_mounted:
+            return
+        sitting, item = place.sitting, place.item
+        told = sitting.progress(place.index or 0)
+        watch = (
+            "READ ONLY: X takes the name over"
+            if isinstance(sitting.log, LabelLog) and sitting.log.read_only
+            else "OPEN"
+            if item is not None and place.state.open_to_eyes
+            else "BLIND"
+        )
+        facts = [f" {told.done}/{told.total}", sitting.head.name]
+        if item is not None:
+            facts.append(f"{item.alias} {MODES[item.mode]}")
+        if told.pace is not None:
+            facts += [f"{duration(told.pace)} each", f"left ~{duration(told.left_s or 0)}"]
+        if item is not None:
+            facts += [f"block {told.block_done}/{told.block_total}", f"this one {duration(place.seconds)}"]
+        if told.many_skips:
+            facts.append("many skips")
+        status = self.query_one("#label-status", Static)
+        head = Content.assemble(
+            (f"{sitting.log.annotator} · {watch}  ", "bold"),
+            (progress(told.done, told.total, 10), "$tone-active"),
+        )
+        room = max(self.app.size.width - 2 - head.cell_length, 1)
+        status.update(Content.assemble(head, one_line(" · ".join(facts), room)))
+        self._draw_queue(place)
+
+    def _draw_queue(self, place: Labelling) -> None:
+        column = self.query_one("#label-queue", Static)
+        if not column.display or (height := column.size.height) < 1:
+            return
+        items = place.sitting.items
+        first = min(max((place.index or 0) - height // 2, 0), max(len(items) - height, 0))
+        lines = [
+            Content.styled(
+                f"{item.index + 1:>4} {row_of(place, item)}",
+                "bold" if item.index == place.index else "$tone-soft",
+            )
+            for item in items[first : first + height]
+        ]
+        column.update(Content("\n").join(lines))
+
+    # Answering
+
+    async def _answer(self, answer: Answer) -> None:
+        if self.ready:
+            await self._do(lambda place: place.answer(answer))
+
+    async def action_digit(self, digit: int) -> None:
+        """Give a score, a number of a scale, or one of the choices."""
+        place = self._labelling
+        if place is None or not self.ready:
+            return
+        if spelled_out(place.question):
+            self.work("number", self._number, str(digit))
+        elif (answer := answer_of(place.question, digit)) is not None:
+            await self._answer(answer)
+        else:
+            self._hint(place)
+
+    async def _number(self, begun: str) -> None:
+        place = self._labelling
+        assert place is not None
+        question = place.question
+        text = await self.app.push_screen_wait(
+            Ask(f"A number from {question.low:g} to {question.high:g}", begun)
+        )
+        try:
+            number = None if text is None else float(text)
+        except ValueError:
+            place.last = f"{text!r} is no number."
+            number = None
+        if number is not None:
+            await self._do(lambda place: place.answer(Answer(score=number)))
+        self._show()
+
+    async def action_verdict(self, word: str) -> None:
+        """Give a verdict on a statement."""
+        place = self._labelling
+        if place is None or not self.ready:
+            return
+        if place.question.kind == "statement":
+            await self._answer(verdict_of(word))
+        else:
+            self._hint(place)
+
+    def _hint(self, place: Labelling) -> None:
+        question = place.question
+        place.last = {
+            "statement": "This one is a statement: t true, f false, n not sure.",
+            "choice": f"This one is a choice: 1 to {len(question.choices)}; s leaves the item out.",
+            "scale": f"This one is a scale from {question.low:g} to {question.high:g}; s leaves the item out.",
+        }.get(question.kind, "This one is a scale: 1 to 9, and 0 for 10; s leaves the item out.")
+        self._show()
+
+    async def action_commit(self) -> None:
+        """Commit the item, or do what the screen offers."""
+        place = self._labelling
+        if self.services.annotator is None:
+            self.app.push_screen(Line("Your name as annotator", ""), self._take_name)
+        elif place is None:
+            self._open_adjudication() if self.services.sitting else self.work("offer", self._offer)
+        elif place.item is not None:
+            if self.ready:
+                await self._do(lambda place: place.commit())
+        elif place.due:
+            await self._reveal()
+        else:
+            self.services.leave_round()
+            self._labelling = None
+            await self._begin()
+            if self._labelling is None:
+                self.work("offer", self._offer)
+
+    def _open_adjudication(self) -> None:
+        from cc_tui.screens.adjudicate import AdjudicateScreen
+
+        self.app.push_screen(AdjudicateScreen(self.services))
+
+    async def _reveal(self) -> None:
+        place = self._labelling
+        assert place is not None
+        items = await self.act(place.sitting.reveal)
+        if items:
+            await self.services.heed_blindness()
+            self._look_at(items)
+
+    def _look_at(self, items: Sequence[Assigned]) -> None:
+        from cc_tui.screens.reveal import RevealScreen
+
+        self.app.push_screen(RevealScreen(self.services, items), lambda _: self.work("resume", self._go_on))
+
+    async def _go_on(self) -> None:
+        place = self._labelling
+        assert place is not None
+        if place.item is None:
+            await self.off(place.refresh)
+        await self.services.heed_blindness()
+        self._show()
+
+    def action_question(self, step: int) -> None:
+        """Ask another question of the item."""
+        if self._labelling is not None and self._labelling.item is not None:
+            self._labelling.turn(step)
+            self._show()
+
+    def action_skip(self) -> None:
+        """Leave the item out, with a reason."""
+        if self.ready:
+            self.app.push_screen(Choice("Why is it left out?", SKIPS), self._skip)
+
+    def _skip(self, key: str | None) -> None:
+        if key is not None:
+            self.work("act", self._do, lambda place: place.skip(SKIPS[key]))
+
+    async def action_undo(self) -> None:
+        """Take the last act back and return to its item."""
+        await self._do(lambda place: place.undo())
+
+    async def action_redo(self) -> None:
+        """Do again what was taken back."""
+        await self._do(lambda place: place.redo())
+
+    # Judges
+
+    def action_agreement(self) -> None:
+        """Show how people and judges agree, between two blocks."""
+        self.work("agreement", self.show_agreement)
+
+    def action_unblind(self) -> None:
+        """Break the blindness of the item."""
+        if self._labelling is not None and self._labelling.item is not None:
+            question = "See what judges and others say of this item now? It is recorded, and its labels will not count."
+            self.app.push_screen(Choice(question, {"y": "break the blindness of this item"}), self._unblind)
+
+    def _unblind(self, key: str | None) -> None:
+        place = self._labelling
+        if key is not None and place is not None and (item := place.item) is not None:
+            self.work("act", self._break, item)
+
+    async def _break(self, item: Assigned) -> None:
+        place = self._labelling
+        assert place is not None
+        await self.act(lambda: place.sitting.unblind(item))
+        self._look_at([item])
+
+    def action_take_over(self) -> None:
+        """Take the name over from another window."""
+        sitting = self.services.sitting
+        if sitting is not None and isinstance(sitting.log, LabelLog) and sitting.log.read_only:
+            name = sitting.log.annotator
+            question = f"{name} labels in another window. Take the name over? That one can only look then."
+            self.app.push_screen(Choice(question, {"y": "take it over"}), self._take_over)
+
+    def _take_over(self, key: str | None) -> None:
+        if key is not None:
+            self.work("round", self._take)
+
+    async def _take(self) -> None:
+        sitting = self.services.sitting
+        assert sitting is not None
+        log = sitting.log
+        assert isinstance(log, LabelLog)
+        await self.off(log.take_over)
+        self.services.sitting = await self.off(lambda: Sitting(self.services.store, sitting.head, log))
+        self._labelling, self._in_view = None, None
+        await self._begin()

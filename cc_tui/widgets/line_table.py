@@ -196,11 +196,11 @@ class LineTable(LineView, Generic[T], can_focus=True):
         return top <= self._index < top + max(self._height, 1)
 
     def _reveal(self) -> None:
-        top = self.scroll_offset.y
+        top, height = self.scroll_offset.y, max(self._height, 1)
         if self._index < top:
             self.jump(self._index)
-        elif self._index >= top + self._height:
-            self.jump(self._index - self._height + 1)
+        elif self._index >= top + height:
+            self.jump(self._index - height + 1)
 
     def _go(self, index: int, *, by_hand: bool = True) -> None:
         if not self._rows:
