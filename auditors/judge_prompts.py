@@ -192,7 +192,7 @@ def _example(kind: JudgementKind, reading: Reading) -> list[str]:
 
 
 def rubric_hash(kind: JudgementKind, preference: Preference | None) -> str:
-    """Hash of what is asked about one preference, as `store.queue.Question` has it; of coherence, of its task."""
+    """Hash of what is asked about one preference, as `store.questions.Question` has it; of coherence, of its task."""
     if kind is JudgementKind.COHERENCE or preference is None:
         return content_hash(_COHERENCE_TASK)
     if kind is JudgementKind.STATEMENT:

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pexpect
@@ -16,6 +16,9 @@ import pyte
 import pytest
 
 from auditors.service import live_runs
+from store.reader import Reader
+from store.round_plan import Wish, plan_round
+from store.rounds import save_round
 from store.store import Store
 from tests.studies import ROOT, one, query, run_study, small_study
 
@@ -139,8 +142,12 @@ def test_a_run_goes_on_without_its_window_and_another_window_joins(tmp_path: Pat
 def test_labels_given_by_key_are_on_disk_and_undone_after_a_restart(tmp_path: Path) -> None:
     store = tmp_path / "store"
     asyncio.run(run_study(small_study(tmp_path), store))
+    with closing(Reader(Store.open(store))) as reader:
+        [row] = reader.rows("SELECT any_value(dimension) AS name FROM scores WHERE kind = 'rubric'")
+        made = plan_round(Store.open(store), reader, Wish(dimensions=(row["name"],), relabel=0.0))
+    save_round(Store.open(store), made.head, made.items)
     with terminal(80, 24, "label", "--annotator", "ann", "--store", store) as app:
-        app.wait("BLIND", "0/")
+        app.wait("BLIND", "0/", "▌")
         for done in (1, 2):
             time.sleep(0.2)
             key = "7" if "0 =10" in app.read() else "t"
@@ -153,13 +160,14 @@ def test_labels_given_by_key_are_on_disk_and_undone_after_a_restart(tmp_path: Pa
         assert app.ended() == 0
     assert one(store, "SELECT count(*) FROM labels WHERE blind AND annotator = 'ann'") == 2
     with terminal(80, 24, "label", "--annotator", "ann", "--store", store) as app:
-        app.wait("BLIND", "2/")
+        app.wait("BLIND", "2/", "▌")
         app.press("u")
         app.wait("1/")
         app.press("q")
         assert app.ended() == 0
     assert one(store, "SELECT count(*) FROM labels") == 1
-    assert one(store, "SELECT count(*) FROM label_events") == 3
+    # Two drafts, two labels, and what takes the last one back.
+    assert one(store, "SELECT count(*) FROM label_events") == 5
 
 
 def test_a_terminated_app_gives_the_terminal_back_and_the_run_goes_on(tmp_path: Path) -> None:

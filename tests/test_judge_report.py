@@ -16,10 +16,10 @@ from stats.rules import Rules
 from stats.table import study_table
 from store.ids import new_id
 from store.labels import LabelLog
-from store.queue import QueueItem, draw_queue
 from store.reader import Reader
 from store.records import Label, LabelAction, Verdict, now
 from store.store import Store
+from tests.label_queue import QueueItem, draw_queue
 from tests.studies import run_study
 
 if TYPE_CHECKING:

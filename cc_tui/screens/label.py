@@ -160,6 +160,8 @@ class LabelScreen(PlaceScreen):
             self.talk.load([], self._what_now(place))
         else:
             panel.show(self._asked(place), place.last)
+            if item is not self._in_view and not self.at_hand(item.audit_id):
+                self.talk.load([], "Reading the transcript …")
             self.work("ahead", self._read_ahead, place)
         self._draw_status()
 

@@ -62,6 +62,10 @@ class RoundScreen(AppScreen):
             self._transcripts[audit_id] = await self.ask(load)
         return self._transcripts[audit_id]
 
+    def at_hand(self, audit_id: str) -> bool:
+        """Whether a transcript need not be read again."""
+        return audit_id in self._transcripts
+
     def keep_only(self, audit_ids: list[str]) -> None:
         """Forget the other transcripts."""
         self._transcripts = {id: kept for id, kept in self._transcripts.items() if id in audit_ids}

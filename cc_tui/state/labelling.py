@@ -180,10 +180,12 @@ class Labelling:
             self.last = nothing
             return
         item, events = done
+        self.last = f"{events[0].dimension}: {what} {_act(events[0])}."
+        if self.sitting.state(item).revealed:
+            return
         self._enter(item.index)
         names = [task.dimension for task in item.tasks]
         self.asked = names.index(events[0].dimension) if events[0].dimension in names else 0
-        self.last = f"{events[0].dimension}: {what} {_act(events[0])}."
 
     def _enter(self, index: int | None) -> None:
         self.index, self.keys, self.since, self.asked = index, 0, monotonic(), 0
@@ -198,7 +200,7 @@ class Labelling:
 
 def _act(event: Label) -> str:
     match event.action:
-        case LabelAction.DRAFT | LabelAction.LABEL:
+        case LabelAction.DRAFT | LabelAction.LABEL | LabelAction.REVISE:
             return said(Answer.of(event))
         case LabelAction.NOTE | LabelAction.ASK:
             return f"the {event.action} “{event.note}”"

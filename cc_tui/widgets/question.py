@@ -123,7 +123,7 @@ def full_text(question: Question) -> list[Content]:
         return lines
     lines += [Content(printable(question.text)), Content("")]
     for band, anchor in question.bands.items():
-        lines.append(Content.assemble((f"{band:<5} ", "bold"), printable(anchor)))
+        lines.append(Content.assemble((f"{band:<5}", "bold"), printable(anchor)))
     for title, examples in (("Counts", question.counts), ("Does not count", question.does_not_count)):
         if examples:
             lines += [Content(""), Content.styled(title, "bold")]

@@ -347,6 +347,7 @@ async def test_while_an_annotator_is_blind_no_screen_lists_or_streams_what_is_hi
 
     class Sitting:
         blind = True
+        log = None
 
     app = reading(study_store)
     async with app.run_test() as pilot:

@@ -6,13 +6,16 @@ import pytest
 
 from cc_tui.app import CcTuiApp
 from cc_tui.keymap import KEYS, TITLES, bindings, keys_of
+from cc_tui.screens.adjudicate import AdjudicateScreen
 from cc_tui.screens.branches import BranchTree, CompareScreen
 from cc_tui.screens.dialogs import help_screen
 from cc_tui.screens.editor import Editor
 from cc_tui.screens.label import LabelScreen
 from cc_tui.screens.live import LiveScreen
+from cc_tui.screens.passage import Passage
 from cc_tui.screens.picking import Arrange, Pick
 from cc_tui.screens.reader import ReaderScreen
+from cc_tui.screens.reveal import RevealScreen
 from cc_tui.screens.run_control import RunControl
 from cc_tui.screens.search import SearchScreen
 from cc_tui.screens.sql import SqlScreen
@@ -34,6 +37,9 @@ OWNERS = {
     "transcripts": TranscriptsScreen,
     "reader": ReaderScreen,
     "label": LabelScreen,
+    "reveal": RevealScreen,
+    "adjudicate": AdjudicateScreen,
+    "passage": Passage,
     "stats": StatsScreen,
     "sql": SqlScreen,
     "hits": SearchScreen,
@@ -47,6 +53,8 @@ SCREENS = (
     TranscriptsScreen,
     ReaderScreen,
     LabelScreen,
+    RevealScreen,
+    AdjudicateScreen,
     StatsScreen,
     SearchScreen,
     SqlScreen,
@@ -86,6 +94,10 @@ NAMED = {
         "ctrl+j",
         "ctrl+o",
         "shift+tab",
+        "ctrl+r",
+        "full_stop",
+        "exclamation_mark",
+        "equals_sign",
     ),
 }
 

@@ -8,12 +8,10 @@ from tui_support import card, hello
 from auditors.feed import Added, Cards, CardState, Drafted, Ended, Entry, Focused
 from cc_tui.state.blocks import Voice, judgement_blocks, transcript_blocks
 from cc_tui.state.format import count, duration, money, progress
-from cc_tui.state.labelling import Answer, Session
 from cc_tui.state.live import LiveState
 from cc_tui.state.status import mark_of_card
-from store.queue import QueueItem
 from store.reader import Reader
-from store.records import AuditStatus, LabelAction, Mode, Verdict
+from store.records import AuditStatus
 from store.transcripts import load_transcript
 
 if TYPE_CHECKING:
@@ -150,37 +148,6 @@ def test_judgements_show_missing_values_and_unverified_quotes(study_store: Store
     assert [block.label for block in blocks] == ["5", "unparsed", "5", "unparsed"]
     assert "✓ in m3: “I would like more room”" in blocks[0].text
     assert "✗ not found in m5: “never said”" in blocks[0].text
-
-
-def item(number: int) -> QueueItem:
-    return QueueItem(f"audit-{number}", "dim", "rubric", Mode.BEHAVIORAL, "q", "rest", 0.5)
-
-
-def test_session_begins_at_the_first_open_item_and_comes_back_to_what_was_left_open():
-    session = Session("ann", [item(0), item(1), item(2)], {("audit-0", "dim")})
-    assert session.item == item(1)
-    session.index = 2
-    session.record(session.event(Answer(score=4.0), 1.0, None, simulated=True))
-    assert session.item == item(1)
-    session.record(session.event(Answer(), 1.0, None, simulated=True))
-    assert session.item is None
-    assert session.done == 3
-
-
-def test_taking_back_a_label_of_another_queue_brings_its_item_and_note_back():
-    session = Session("ann", [item(0)], set())
-    other = Session("ann", [item(7)], set(), note="odd one")
-    label = other.event(Answer(verdict=Verdict.TRUE), 2.0, None, simulated=True)
-    session.take_back(label, Mode.SINGLE_TURN)
-    assert session.item is not None
-    assert (session.item.audit_id, session.item.kind, session.note) == ("audit-7", "statement", "odd one")
-    assert session.item.inclusion_prob == 0.5
-
-
-def test_an_answer_without_a_value_is_a_skip():
-    session = Session("ann", [item(0)], set())
-    assert session.event(Answer(), 1.0, None, simulated=False).action is LabelAction.SKIP
-    assert session.event(Answer(score=0.0), 1.0, None, simulated=False).action is LabelAction.LABEL
 
 
 @pytest.mark.parametrize(
