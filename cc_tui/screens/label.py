@@ -218,7 +218,7 @@ class LabelScreen(PlaceScreen):
             if item is not None and place.state.open_to_eyes
             else "BLIND"
         )
-        facts = [f" {told.done}/{told.total}", sitting.head.name]
+        facts = [f"{told.done}/{told.total}", sitting.head.name]
         if item is not None:
             facts.append(f"{item.alias} {MODES[item.mode]}")
         if told.pace is not None:
@@ -232,8 +232,8 @@ class LabelScreen(PlaceScreen):
             (f"{sitting.log.annotator} · {watch}  ", "bold"),
             (progress(told.done, told.total, 10), "$tone-active"),
         )
-        room = max(self.app.size.width - 2 - head.cell_length, 1)
-        status.update(Content.assemble(head, one_line(" · ".join(facts), room)))
+        room = max(self.app.size.width - 3 - head.cell_length, 1)
+        status.update(Content.assemble(head, " ", one_line(" · ".join(facts), room)))
         self._draw_queue(place)
 
     def _draw_queue(self, place: Labelling) -> None:
