@@ -3,9 +3,9 @@
     python benchmarks/keys.py [--audits 200] [--keys 200] [--sizes 80x24 160x50]
 
 The engine is a process of its own, as always, and the app runs on a pseudo-terminal of its own. The time is that from
-writing a key to reading the cursor at its new row (`j`, `k`), so it
-holds everything: the terminal driver, the event loop, the layout, the paint. Keys come at random moments, at
-least a tenth of a second apart. Beside the times stands what the app used of a core, without keys and with them.
+writing a key to reading the cursor at its new row (`j`, `k`), so it holds everything: the terminal driver, the event
+loop, the layout, the paint. Keys come at random moments, at least a tenth of a second apart. Beside the times stands
+what the app used of a core, without keys and with them.
 """
 
 from __future__ import annotations
@@ -161,12 +161,12 @@ def engine(folder: Path, audits: int) -> Iterator[None]:
 
 
 @contextmanager
-def app(folder: Path, columns: int, rows: int) -> Iterator[App]:
-    """The app in front of the run."""
+def app(columns: int, rows: int, *arguments: object) -> Iterator[App]:
+    """The program with these arguments on a terminal of this size."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-m", "cc_tui", "--store", str(folder / "store")],
+        [sys.executable, "-m", "cc_tui", *map(str, arguments)],
         stdin=slave,
         stdout=slave,
         stderr=slave,
@@ -187,7 +187,7 @@ def app(folder: Path, columns: int, rows: int) -> Iterator[App]:
 def measure(folder: Path, columns: int, rows: int, keys: int) -> None:
     """Press keys in a terminal of this size and print how long they took."""
     chance = random.Random(1)
-    with app(folder, columns, rows) as running:
+    with app(columns, rows, "--store", folder / "store") as running:
         running.rest(_SETTLED_S)
         cpu, began = running.cpu(), time.monotonic()
         times: list[tuple[float, float]] = []
