@@ -79,7 +79,8 @@ class Services:
         """After the annotator became blind, or no longer is: let go what was read before, here and on other screens."""
         if self.blind == self._hidden:
             return
-        self._hidden = self.blind
+        self._hidden = self.live.masked = self.blind
+        self.live.cards_version += 1
         with self._guard:
             self._listing = None
             for which in [which for which in self._readers if which[1] != self._hidden]:

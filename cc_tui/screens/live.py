@@ -38,9 +38,10 @@ def item_name(card: Card) -> str:
     return card.item + (f" #{card.repeat + 1}" if card.repeat else "")
 
 
+_STATE: Column[Card] = Column(
+    "state", 11, lambda card: str(mark_of_card(card)), lambda card: mark_of_card(card).tone
+)
 _COLUMNS: tuple[Column[Card], ...] = (
-    Column("state", 11, lambda card: str(mark_of_card(card)), lambda card: mark_of_card(card).tone),
-    Column("condition", 13, lambda card: card.condition),
     Column("item", 22, item_name),
     Column("turn", 4, lambda card: str(card.turns), right=True),
     Column("mode", 6, lambda card: MODES[card.mode], lambda _: "soft", spare=True),
@@ -62,7 +63,8 @@ class LiveScreen(SteeringScreen):
     def __init__(self, services: Services) -> None:
         super().__init__(services)
         self._run = RunBar(services.live)
-        self._table = LineTable(_COLUMNS, lambda card: card.audit_id)
+        condition = Column("condition", 13, services.live.condition_of)
+        self._table = LineTable((_STATE, condition, *_COLUMNS), lambda card: card.audit_id)
         self._bar = FocusBar()
         self._drawn = (-1, -1, -1)
         self._shown: tuple[str | None, int | None] = (None, None)
@@ -93,8 +95,9 @@ class LiveScreen(SteeringScreen):
         if live.run_version != run:
             super().flush()
         self._run.tell()
+        painted = True
         if live.cards_version != cards or live.run_version != run:
-            self._table.show(live.rows(), self._empty(), keep=not self._touring)
+            painted = self._table.show(live.rows(), self._empty(), keep=not self._touring)
             self._tour()
         if live.talk_version != talk:
             shown = (live.focus, live.branch)
@@ -105,7 +108,7 @@ class LiveScreen(SteeringScreen):
                 self._talk.marks = False
                 self._talk.load(live.blocks(), "Waiting for the conversation …")
         self.draw_title()
-        self._drawn = (live.run_version, live.cards_version, live.talk_version)
+        self._drawn = (live.run_version, live.cards_version if painted else -1, live.talk_version)
 
     def _tour(self) -> None:
         """Until somebody chooses an audit: when the one in view is over, go on to one that is under way."""
@@ -132,7 +135,7 @@ class LiveScreen(SteeringScreen):
         live, card = self.services.live, self.services.live.card
         title: list[str] = []
         if card is not None:
-            title = [card.condition, MODES[card.mode], item_name(card)]
+            title = [live.condition_of(card), MODES[card.mode], item_name(card)]
             marked = self._talk.marked if self._talk.marks else None
             if marked is not None and marked.message_id:
                 title.append(f"marked: {marked.label} ({marked.message_id})")

@@ -58,6 +58,8 @@ class LiveState:
     """What was written and not sent, by what it was for."""
     stepped_in: set[str] = field(default_factory=set[str])
     """Audits that the person who sits here has steered."""
+    masked: bool = False
+    """Whether conditions are hidden: the person who sits here labels blind."""
     run_version: int = 0
     cards_version: int = 0
     talk_version: int = 0
@@ -144,6 +146,10 @@ class LiveState:
         self.query = query
         self.cards_version += 1
 
+    def condition_of(self, card: Card) -> str:
+        """The audit's condition, if it may be known."""
+        return "▒ hidden" if self.masked else card.condition
+
     def rows(self) -> list[Card]:
         """The cards that pass the filter: first those that a person has a hand in, then those under way, each in its
         place for as long as it lasts, then those that ended, the newest first."""
@@ -152,7 +158,7 @@ class LiveState:
         cards = [*(card for card in lanes if card.waits), *(card for card in lanes if not card.waits), *ended]
         words = self.query.lower().split()
         if words:
-            cards = [card for card in cards if all(word in _searched(card) for word in words)]
+            cards = [card for card in cards if all(word in self._searched(card) for word in words)]
         return cards
 
     def worth_watching(self) -> str | None:
@@ -204,6 +210,10 @@ class LiveState:
             return tree_thread(self.tree, flagged).blocks
         return branch_blocks(self.tree, self.branch, flagged)
 
+    def _searched(self, card: Card) -> str:
+        told = (self.condition_of(card), card.mode, card.item, card.status, mark_of_card(card).word)
+        return " ".join(told).lower()
+
     def _empty(self) -> None:
         self.tree, self.steering = Tree(), None
         self.draft_author, self.draft = "", ""
@@ -216,7 +226,3 @@ class LiveState:
 
 def _launched(card: Card) -> int:
     return card.launch_index
-
-
-def _searched(card: Card) -> str:
-    return f"{card.condition} {card.mode} {card.item} {card.status} {mark_of_card(card).word}".lower()

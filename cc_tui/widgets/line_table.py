@@ -77,10 +77,13 @@ class LineTable(LineView, Generic[T], can_focus=True):
         self._turn = 0
         self._laid_out: tuple[int, list[tuple[Column[T], int]]] = (0, [])
 
-    def show(self, rows: Sequence[T], empty: str = "", *, keep: bool = False) -> None:
+    def show(self, rows: Sequence[T], empty: str = "", *, keep: bool = False) -> bool:
         """Draw `rows`, or the sentence `empty` where there are none; `keep` the cursor's row in view.
 
         While the same rows stand in the same places, they are painted in turns, a few with each call.
+
+        Returns:
+            Whether all is painted; otherwise it wants to be called again.
         """
         # At the top one watches what comes; further down, the cursor's row is what one came for, and it stands still.
         top = self.scroll_offset.y
@@ -105,11 +108,12 @@ class LineTable(LineView, Generic[T], can_focus=True):
         if in_order != self._in_order or not rows:
             self._in_order = in_order
             self.redraw()
-            return
+            return True
         lines = range(self.size.height)
         painted = self.redraw((*lines[self._turn :], *lines[: self._turn]), _ROWS_A_TIME)
         if painted:
             self._turn = (painted[-1] + 1) % len(lines)
+        return len(painted) < _ROWS_A_TIME
 
     def set_columns(self, columns: Sequence[Column[T]]) -> None:
         """Show other columns from the next drawing on."""

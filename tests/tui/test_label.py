@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 from textual.widgets import Input
 from tui_study import SECRETS
-from tui_support import FORBIDDEN, screen_text, until
+from tui_support import FORBIDDEN, Engine, screen_text, until
 
 from cc_tui.app import CcTuiApp
 from cc_tui.keymap import bindings
@@ -290,6 +290,18 @@ async def test_what_other_screens_had_loaded_is_gone_while_blind_and_back_after_
         await block(pilot)
         await pilot.press("f2")
         await until(pilot, lambda: "claiming" in screen_text(pilot))
+
+
+async def test_live_does_not_tell_conditions_while_an_item_is_hidden(study_store: Store, engine: Engine):
+    plan(study_store, dimensions=("wants_autonomy",))
+    app = CcTuiApp(study_store, socket=engine.path, annotator="ann", start="live")
+    async with engine.serve(), app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "vanilla" in screen_text(pilot))
+        await pilot.press("f3")
+        await ready(pilot)
+        await pilot.press("f1")
+        # The rows are painted in turns, a few at a time.
+        await until(pilot, lambda: "hidden" in screen_text(pilot) and "vanilla" not in screen_text(pilot))
 
 
 async def test_breaking_blindness_is_asked_for_and_recorded(study_store: Store):
