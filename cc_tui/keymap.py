@@ -366,6 +366,13 @@ KEYS: tuple[Key, ...] = (
     Key("stats.page_down", "pagedown", "page(1)", "scroll what is said of the judges"),
     Key("stats.page_up", "pageup", "page(-1)", "scroll what is said of the judges"),
     Key("stats.enter", "enter", "enter", "the transcripts behind the cell", "transcripts"),
+    Key(
+        "stats.detail",
+        "d",
+        "detail",
+        "the cell's values, prompts, seeds, tests and methods",
+        "detail",
+    ),
     Key("stats.numbers", "w", "numbers", "the transcripts behind the waterfall and the judges", "numbers"),
     Key("stats.reload", "r", "reload", "compute again", "reload"),
     Key("sql.run", "ctrl+s,ctrl+j", "run", "run the query", "run"),

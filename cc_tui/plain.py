@@ -283,7 +283,7 @@ def print_table(table: StudyTable) -> None:
             if cell.preference != preference:
                 preference = cell.preference
                 rows.append([preference] + [""] * (len(columns) - 1))
-            row = _cell_row(cell, notes)
+            row = cell_row(cell, notes)
             rows.append([*row[:3], _live(cell), *row[3:]] if running else row)
         print_rows(columns, rows, width=None, optional=_OPTIONAL)
         for text, letter in notes.items():
@@ -328,7 +328,8 @@ def _print_validity(table: StudyTable) -> None:
         say(f"Of {checked} steps that the realism approver was asked about: {', '.join(shares)}.")
 
 
-def _cell_row(cell: Cell, notes: dict[str, str]) -> list[str]:
+def cell_row(cell: Cell, notes: dict[str, str]) -> list[str]:
+    """The texts of a cell's row; `notes` collects what its letters stand for."""
     return [
         f"  {cell.group} ({cell.seeds} seeds)" if cell.pooled else f"  {cell.group}",
         f"{cell.n}/{cell.planned}",

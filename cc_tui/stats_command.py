@@ -27,6 +27,7 @@ def add_stats(
     command.add_argument(
         "--json", action="store_true", help="the stable form for scripts (docs/stats-json.md)"
     )
+    command.add_argument("--markdown", action="store_true", help="tables that paste into a paper or an issue")
     command.add_argument("--study", metavar="ID", help="default: the latest")
     command.add_argument(
         "--not-sure",
@@ -66,8 +67,11 @@ def add_stats(
 
 
 def _stats(parsed: argparse.Namespace) -> int:
+    from cc_tui.detail_lines import sections
     from cc_tui.judge_lines import print_report
-    from cc_tui.plain import print_judges, print_table, say
+    from cc_tui.plain import print_judges, print_rows, print_table, say
+    from cc_tui.stats_markdown import print_markdown
+    from stats.details import study_details
     from stats.judge_report import judge_report
     from stats.judges import judge_quality
     from stats.rules import Rules
@@ -89,15 +93,25 @@ def _stats(parsed: argparse.Namespace) -> int:
         table = study_table(reader.arrow, parsed.study, rules)
         report = judge_report(reader.arrow, table)
         judges = judge_quality(reader.arrow, table.study_id)
+        details = study_details(reader.arrow, table.study_id, rules)
     finally:
         reader.close()
     if parsed.json:
-        first, second = table.to_dict(), report.to_dict()
-        data: dict[str, Any] = first | second | {"methods": first["methods"] | second["methods"]}
+        parts = (table.to_dict(), report.to_dict(), details.to_dict())
+        data: dict[str, Any] = {name: value for part in parts for name, value in part.items()}
+        data["methods"] = {name: method for part in parts for name, method in part["methods"].items()}
         data["judges"] = [judge.to_dict() for judge in judges]
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(data), indent=2).decode() + "\n")
+    elif parsed.markdown:
+        print_markdown(table, details)
     else:
         print_table(table)
+        for section in sections(details):
+            say("")
+            say(section.title)
+            print_rows(section.columns, section.rows, width=48, optional=("mode", "means", "95%", "judges"))
+            for note in section.notes:
+                say(f"  {note}")
         say("")
         print_judges(judges)
         print_report(report)

@@ -156,6 +156,12 @@ METHODS: dict[str, Method] = {
         "ICC(A,1) and ICC(A,k) of transcripts by judges, both random, without replication.",
         "McGraw & Wong 1996",
     ),
+    "effects": Method(
+        "Sizes of a difference",
+        "Ratio of the rates (of the distances from 1 of scores); standardised mean difference over prompts, corrected "
+        "for few of them; Cliff's delta over answers; exact sign-flip p over prompts, up to 20.",
+        "Hedges 1981; Cliff 1993; Fisher 1935",
+    ),
     "sign-flip": Method(
         "Exact sign-flip test",
         "All flips of the signs of the prompt differences; p is at least 2/2^J for J prompts.",

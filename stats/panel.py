@@ -32,7 +32,7 @@ _FEW_PROMPTS = 5
 _FEW_DEGREES = 3
 
 
-class _Sample(NamedTuple):
+class Sample(NamedTuple):
     """A group's answers to one question; the arrays have one entry per answer."""
 
     value: Floats
@@ -62,7 +62,7 @@ class _Measure(StrEnum):
     def scale(self) -> tuple[float, float]:
         return (1.0, 10.0) if self is _Measure.MEAN else (0.0, 1.0)
 
-    def of(self, sample: _Sample) -> Floats:
+    def of(self, sample: Sample) -> Floats:
         if self is _Measure.NOT_SURE:
             return sample.unsure
         return (sample.value >= _HIGH_SCORE).astype(float) if self is _Measure.HIGH else sample.value
@@ -72,7 +72,7 @@ def rows(answers: Answers, groups: Sequence[Group], rules: Rules, order: Order |
     """The rows of every panel: the preferences of one mode, asked in one way; `order` if answers are still to come."""
     for mode, kind in dict.fromkeys((question.mode, question.kind) for question in answers.questions):
         questions = [q for q in answers.questions if (q.mode, q.kind) == (mode, kind)]
-        samples = [[_sample(answers, question, group) for group in groups] for question in questions]
+        samples = [[sample_of(answers, question, group) for group in groups] for question in questions]
         if kind is JudgementKind.RUBRIC:
             high = _estimates(samples, groups, _Measure.HIGH)
             yield from _panel(answers, questions, groups, samples, rules, _Measure.MEAN, high, order)
@@ -82,16 +82,17 @@ def rows(answers: Answers, groups: Sequence[Group], rules: Rules, order: Order |
                 yield from _panel(answers, questions, groups, samples, rules, _Measure.NOT_SURE, None, order)
 
 
-def _sample(answers: Answers, question: Question, group: Group) -> _Sample:
+def sample_of(answers: Answers, question: Question, group: Group) -> Sample:
+    """A group's answers to a question; a pooled group's with their training seeds."""
     found = [(k, answers.batches.get((question, member))) for k, member in enumerate(group.members)]
     batches = [(k, batch) for k, batch in found if batch is not None]
     if not batches:
-        return _Sample(np.empty(0), np.empty(0), np.empty(0, np.intp), np.empty(0, np.intp), None, Counter())
+        return Sample(np.empty(0), np.empty(0), np.empty(0, np.intp), np.empty(0, np.intp), None, Counter())
     parts = [batch for _, batch in batches]
     seed = None
     if group.pooled:
         seed = np.repeat([group.seeds[k] for k, _ in batches], [len(part.value) for part in parts])
-    return _Sample(
+    return Sample(
         np.concatenate([part.value for part in parts]),
         np.concatenate([part.unsure for part in parts]),
         np.concatenate([part.item for part in parts]),
@@ -102,7 +103,7 @@ def _sample(answers: Answers, question: Question, group: Group) -> _Sample:
 
 
 def _estimates(
-    samples: list[list[_Sample]], groups: Sequence[Group], measure: _Measure
+    samples: list[list[Sample]], groups: Sequence[Group], measure: _Measure
 ) -> list[list[_Estimate]]:
     """By question and group; a group's preferences lend each other their shares of variance."""
     columns: list[list[_Estimate]] = []
@@ -125,7 +126,7 @@ def _panel(
     answers: Answers,
     questions: Sequence[Question],
     groups: Sequence[Group],
-    samples: list[list[_Sample]],
+    samples: list[list[Sample]],
     rules: Rules,
     measure: _Measure,
     high: list[list[_Estimate]] | None,
@@ -229,7 +230,7 @@ def _difference(treated: _Estimate, baseline: _Estimate, groups: tuple[Group, Gr
     return contrast(treated.summary, baseline.summary, priors=(treated.prior, baseline.prior))
 
 
-def _not_sure_range(sample: _Sample) -> tuple[float, float] | None:
+def _not_sure_range(sample: Sample) -> tuple[float, float] | None:
     """The rate as if each not_sure had been false, and true; answers that the rules drop are not in it."""
     if not sample.unsure.any():
         return None
@@ -240,7 +241,7 @@ def _not_sure_range(sample: _Sample) -> tuple[float, float] | None:
     return low, min(high, 1.0)
 
 
-def _flags(group: Group, sample: _Sample, estimate: _Estimate) -> list[str]:
+def _flags(group: Group, sample: Sample, estimate: _Estimate) -> list[str]:
     summary, _, outer, _ = estimate
     flags: list[str] = []
     if len(group.members) == 1 and group.seeds:
@@ -265,7 +266,7 @@ def _flags(group: Group, sample: _Sample, estimate: _Estimate) -> list[str]:
     return flags
 
 
-def _drop_flags(sample: _Sample, reference: _Sample, name: str) -> list[str]:
+def _drop_flags(sample: Sample, reference: Sample, name: str) -> list[str]:
     """Whether the two groups lost answers at different rates, which would bias their contrast."""
     ended = [one.dropped.total() + len(one.value) for one in (sample, reference)]
     if not all(ended):

@@ -12,9 +12,10 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from cc_tui.keymap import TITLES, keys_of
+from store.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from textual.app import ComposeResult
 
@@ -59,6 +60,11 @@ class Text(Dialog[None]):
     def action_scroll(self, lines: int) -> None:
         """Scroll the text."""
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
+
+
+def text_of(lines: Iterable[str]) -> Content:
+    """Lines of untrusted text to read."""
+    return Content("\n").join(Content(printable(line)) for line in lines)
 
 
 def help_screen(scopes: Sequence[str]) -> Text:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from textual.content import Content
-
 from cc_tui.screens.base import AppScreen
-from cc_tui.screens.dialogs import Text
+from cc_tui.screens.dialogs import Text, text_of
 from cc_tui.state.blocks import Voice, transcript_blocks
 from cc_tui.widgets.conversation import Conversation
 from store.errors import CcTuiError
-from store.text import printable
 from store.transcripts import load_transcript
 
 if TYPE_CHECKING:
@@ -89,8 +86,7 @@ class RoundScreen(AppScreen):
             return agreement_lines(label_agreement(reader.arrow, round_id=sitting.head.round_id), room)
 
         lines = await self.ask(read)
-        text = Content("\n").join(Content(printable(line)) for line in lines)
-        self.app.push_screen(Text(f"Agreement in {sitting.head.name}", text))
+        self.app.push_screen(Text(f"Agreement in {sitting.head.name}", text_of(lines)))
 
     def action_move(self, turns: int) -> None:
         """Go to another turn."""

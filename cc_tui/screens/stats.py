@@ -12,6 +12,7 @@ from textual.widgets import Static
 
 from cc_tui.keymap import bindings
 from cc_tui.screens.base import AppScreen
+from cc_tui.screens.dialogs import Text, text_of
 from cc_tui.screens.listing import Behind
 from cc_tui.screens.numbers import judge_numbers, waterfall_numbers
 from cc_tui.screens.picking import Option, Pick
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from cc_tui.screens.base import Services
     from cc_tui.screens.picking import Picked
+    from stats.cell import Cell
     from stats.judge_report import JudgeReport
     from stats.table import StudyTable
     from store.reader import Reader
@@ -199,6 +201,24 @@ class StatsScreen(AppScreen):
         await self.to_transcripts(
             Behind.cell(self._table.study_id, cell.mode, cell.preference, cell.conditions, title)
         )
+
+    def action_detail(self) -> None:
+        """Show all that is known of the cell, and how it was computed."""
+        cell = self.query_one(EstimateTable).selected
+        if cell is not None and self._table is not None:
+            self.work("detail", self._detail, self._table, cell)
+
+    async def _detail(self, table: StudyTable, cell: Cell) -> None:
+        def read(reader: Reader) -> list[str]:
+            from cc_tui.state.detail import detail_lines
+            from stats.details import cell_values, study_details
+
+            details = study_details(reader.arrow, table.study_id, table.rules)
+            return detail_lines(cell, cell_values(reader.arrow, table.study_id, table.rules, cell), details)
+
+        self.notify("Computing the details …", timeout=2, markup=False)
+        lines = await self.ask(read)
+        self.app.push_screen(Text(f"{cell.preference} · {cell.group}", text_of(lines)))
 
     def action_numbers(self) -> None:
         """Choose another number - of the waterfall, of the judges - and go to its transcripts."""

@@ -7,6 +7,7 @@ import pytest
 from tui_support import hello, screen_text, until
 
 from cc_tui.app import CcTuiApp
+from cc_tui.screens.dialogs import Text
 from cc_tui.screens.stats import StatsScreen
 from cc_tui.screens.transcripts import TranscriptsScreen
 from cc_tui.state.estimates import bar, grid, in_words, value
@@ -167,3 +168,14 @@ async def test_every_number_around_the_estimates_leads_to_its_transcripts(study_
         await until(pilot, lambda: "waterfall" in screen_text(pilot) and "labelled" in screen_text(pilot))
         await pilot.press("enter")
         await until(pilot, lambda: "behind run · single" in screen_text(pilot))
+
+
+async def test_a_key_opens_all_that_is_known_of_a_cell_and_how_it_was_computed(study_store: Store):
+    app = CcTuiApp(study_store, start="stats")
+    async with app.run_test(size=(120, 60)) as pilot:
+        await until(pilot, lambda: "wants_autonomy" in screen_text(pilot))
+        await pilot.press("j", "d")
+        await until(pilot, lambda: isinstance(app.screen, Text))
+        shown = screen_text(pilot)
+        for told in ("judge-one (counted)", "judge-two", "by prompt", "shutdown/0", "Wilson 1927"):
+            assert told in shown
