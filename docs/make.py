@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from stats.methods import METHODS
 from store.catalog import derived_views
 from store.named_queries import named_queries
 from store.schema import FORMAT, markdown
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 SIZE = (150, 42)
+_METHODS = "## Methods"
 _LONG_ENOUGH = 9
 """Messages of the conversation in the picture of the live screen."""
 
@@ -56,6 +58,21 @@ def queries_page() -> str:
     )
 
 
+def methods_table() -> str:
+    """The part of `docs/statistics.md` that lists every method."""
+    rows = "\n".join(
+        f"| `{name}` | {method.title} | {method.how} | {method.reference} |"
+        for name, method in METHODS.items()
+    )
+    return f"| id | method | what it does | reference |\n|---|---|---|---|\n{rows}\n"
+
+
+def statistics_page() -> str:
+    """`docs/statistics.md` with today's methods."""
+    page = (HERE / "statistics.md").read_text(encoding="utf-8")
+    return page[: page.index(_METHODS) + len(_METHODS)] + "\n\n" + methods_table()
+
+
 async def screenshots() -> None:
     """`docs/*.svg`: the app itself, in front of a run of the demonstration."""
     from cc_tui.app import CcTuiApp
@@ -73,13 +90,20 @@ async def screenshots() -> None:
                 await asyncio.sleep(0.2)
             await _shoot(pilot, "live")
             await asyncio.to_thread(process.wait)
-            for key, name in (("f4", "stats"), ("f3", "label"), ("f2", "transcripts")):
+            for key, name in (("f4", "stats"), ("f2", "transcripts")):
                 await pilot.press(key)
                 await asyncio.sleep(2.5)
                 await _shoot(pilot, name)
             await pilot.press("enter")
             await asyncio.sleep(1.5)
             await _shoot(pilot, "reader")
+            # Last, because nothing else may be looked at while an item is hidden.
+            await pilot.press("f3")
+            await asyncio.sleep(1.5)
+            for key in ("enter", "m", "y"):
+                await pilot.press(key)
+                await asyncio.sleep(2.5)
+            await _shoot(pilot, "label")
 
 
 async def _shoot(pilot: Pilot[None], name: str) -> None:
@@ -90,6 +114,7 @@ async def _shoot(pilot: Pilot[None], name: str) -> None:
 def main() -> None:
     """Write everything."""
     (HERE / "schema.md").write_text(schema_page(), encoding="utf-8")
+    (HERE / "statistics.md").write_text(statistics_page(), encoding="utf-8")
     (HERE / "queries.md").write_text(queries_page(), encoding="utf-8")
     if "--no-screenshots" not in sys.argv:
         asyncio.run(screenshots())

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from docs.make import schema_page
+from docs.make import schema_page, statistics_page
 from tests.studies import one, small_study
 
 ROOT = Path(__file__).parent.parent
@@ -13,6 +13,10 @@ ROOT = Path(__file__).parent.parent
 
 def test_the_schema_page_is_what_the_records_say() -> None:
     assert (ROOT / "docs" / "schema.md").read_text() == schema_page()
+
+
+def test_the_page_of_statistics_lists_todays_methods() -> None:
+    assert (ROOT / "docs" / "statistics.md").read_text() == statistics_page()
 
 
 def test_every_file_that_the_readme_shows_or_names_is_there() -> None:
