@@ -26,6 +26,7 @@ _EVERY = 50
 
 def add_train_command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    add_store: Callable[[argparse.ArgumentParser], None],
     *,
     count: Callable[[str], int],
     dollars: Callable[[str], float],
@@ -64,6 +65,7 @@ def add_train_command(
     train.add_argument(
         "--speed", type=speed, default=1.0, metavar="X", help="of simulated training, or `max`"
     )
+    add_store(train)
     train.set_defaults(command=_train)
 
 
@@ -71,7 +73,8 @@ def _train(parsed: argparse.Namespace) -> int:
     from auditors.config import load_config
     from auditors.training.build import lacks_instructions
     from auditors.training.conditions import as_toml, jobs_of, seeds_of
-    from auditors.training.jobs import State, read_jobs
+    from auditors.training.jobs import State
+    from auditors.training.log import read_jobs
     from auditors.training.manipulation import fault
     from auditors.training.recipe import load_recipe
     from auditors.training.rows import write_whole
@@ -92,6 +95,7 @@ def _train(parsed: argparse.Namespace) -> int:
             recipe,
             seeds,
             config,
+            parsed.store,
             speed=parsed.speed,
             max_cost=parsed.max_cost,
             retry=parsed.retry,
@@ -119,6 +123,7 @@ def train_seeds(
     recipe: RecipeFile,
     seeds: Sequence[int],
     config: Config,
+    store: Path | str,
     *,
     speed: float | None,
     max_cost: float | None,
@@ -130,9 +135,8 @@ def train_seeds(
     Raises:
         InputError: recipe, rows, key or journal cannot be used, or it would cost too much.
     """
-    from auditors.prices import Prices
-    from auditors.training.conditions import jobs_of
-    from auditors.training.sweep import train, warnings
+    from auditors.training.session import Terms, train_and_ask
+    from auditors.training.sweep import warnings
     from cc_tui.data_commands import collect_instructions
     from cc_tui.plain import say
 
@@ -140,32 +144,17 @@ def train_seeds(
     if not quiet:
         for warning in warnings(recipe):
             say(f"Note: {warning}")
-    watch = (lambda _job, _kind: None) if quiet else _say_progress
-    jobs = asyncio.run(
-        train(
+    return asyncio.run(
+        train_and_ask(
             recipe,
             seeds,
-            endpoints=config.endpoints,
-            prices=Prices(config.prices),
-            speed=speed,
-            max_cost=max_cost,
-            retry=retry,
-            watch=watch,
+            store,
+            config,
+            Terms(speed=speed, max_cost=max_cost, retry=retry),
+            watch=(lambda _job, _kind: None) if quiet else _say_progress,
+            say=lambda sentence: None if quiet else say(sentence),
         )
     )
-    asyncio.run(_check(recipe, jobs, config, speed))
-    return jobs_of(recipe, seeds)
-
-
-async def _check(recipe: RecipeFile, jobs: Sequence[Job], config: Config, speed: float | None) -> None:
-    from auditors.models.registry import Models
-    from auditors.training.manipulation import check
-
-    models = Models(config.endpoints, seed=0, speed=float("inf") if speed is None else speed)
-    try:
-        await check(recipe, jobs, models)
-    finally:
-        await models.aclose()
 
 
 def train_for_study(path: Path, parsed: argparse.Namespace) -> None:
@@ -186,7 +175,13 @@ def train_for_study(path: Path, parsed: argparse.Namespace) -> None:
         if parsed.dry_run:
             continue
         jobs = train_seeds(
-            recipe, seeds, config, speed=parsed.speed, max_cost=parsed.max_cost, quiet=parsed.json
+            recipe,
+            seeds,
+            config,
+            parsed.store,
+            speed=parsed.speed,
+            max_cost=parsed.max_cost,
+            quiet=parsed.json,
         )
         if lacking := [job for job in jobs if job.state is not State.SUCCEEDED]:
             job = lacking[0]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from auditors.study_file import ConditionPart, WeightsPart
-from auditors.training.jobs import Job, State, provenance, read_jobs
+from auditors.training.jobs import Job, State, provenance
+from auditors.training.log import read_jobs
 from auditors.training.manipulation import fault
 from auditors.training.recipe import load_recipe
 from auditors.training.sweep import plan_jobs
