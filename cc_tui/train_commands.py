@@ -72,7 +72,7 @@ def add_train_command(
 def _train(parsed: argparse.Namespace) -> int:
     from auditors.config import load_config
     from auditors.training.build import lacks_instructions
-    from auditors.training.conditions import as_toml, jobs_of, seeds_of
+    from auditors.training.conditions import add_to_study, as_toml, jobs_of, seeds_of
     from auditors.training.jobs import State
     from auditors.training.log import read_jobs
     from auditors.training.manipulation import fault
@@ -107,7 +107,7 @@ def _train(parsed: argparse.Namespace) -> int:
     if trained:
         write_whole(recipe.folder / "conditions.toml", tables.encode())
     if parsed.add_to and trained:
-        _add_to(parsed.add_to, tables)
+        add_to_study(parsed.add_to, tables)
     if parsed.json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(jobs), indent=2).decode() + "\n")
     else:
@@ -263,18 +263,6 @@ async def _cancel(recipe: RecipeFile, seeds: Sequence[int], config: Config) -> l
     finally:
         await trainer.aclose()
     return jobs
-
-
-def _add_to(study: Path, tables: str) -> None:
-    """Append conditions to a study file, if it is still a study with them."""
-    from auditors.study import check_study_text
-    from auditors.toml_lines import read_toml
-    from auditors.training.rows import write_whole
-
-    text = read_toml(study, "study file")
-    longer = text.rstrip("\n") + "\n\n" + tables
-    check_study_text(longer, study)
-    write_whole(study, longer.encode())
 
 
 def _say_progress(job: Job, kind: Kind) -> None:
