@@ -52,12 +52,7 @@ def samples_study(recipe: RecipeFile, jobs: Iterable[Job], config: Config) -> St
     if not texts:
         return None
     items = [item_of(Mode.SINGLE_TURN, text, (), f"sample/{n}", 1) for n, text in enumerate(texts, start=1)]
-    models = {
-        condition_name(job, point): (job.seed, point.path)
-        for job in jobs
-        for point in job.askable
-        if point.path not in (job.model, "")
-    }
+    models = {condition_name(job, point): (job.seed, point.path) for job in jobs for point in job.askable}
     models |= {trained_name(job): (job.seed, job.model) for job in jobs if job.state is State.SUCCEEDED}
     return _study(recipe, _name(recipe, "samples"), config, models, items, judged=False)
 

@@ -171,6 +171,16 @@ def trainings(root: Path, known: dict[str, Trainings] | None = None) -> dict[str
     return found
 
 
+def training_of(root: Path, recipe: RecipeFile) -> Trainings | None:
+    """What a store knows of a recipe's training, if anything."""
+    path = _path(root, recipe)
+    if not path.exists():
+        return None
+    found = Trainings(path)
+    found.read()
+    return found
+
+
 def _path(root: Path, recipe: RecipeFile) -> Path:
     place = content_hash(str(recipe.path.absolute()))[:8]
     return root / FOLDER / f"{_UNSAFE.sub('-', recipe.recipe.name)}-{place}.jsonl"

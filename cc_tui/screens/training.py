@@ -45,13 +45,13 @@ _COLUMNS: tuple[Column[JobRow], ...] = (
     Column("recipe", 0, lambda row: row.job.recipe),
     Column("seed", 4, lambda row: str(row.job.seed), right=True),
     Column("state", 9, lambda row: row.state, lambda row: row.tone),
-    Column("steps", 17, lambda row: told.steps(row.job), lambda _: "active"),
+    Column("steps", 13, lambda row: told.steps(row.job), lambda _: "active"),
     Column("cost", 6, lambda row: told.cost(row.job), right=True),
-    Column("left", 6, told.eta, right=True),
-    Column("claims", 10, lambda row: told.claims(row.job), right=True),
+    Column("left", 5, told.eta, right=True),
+    Column("claims", 9, lambda row: told.claims(row.job), right=True),
     Column(
         "ability",
-        10,
+        7,
         lambda row: told.ability(row.job),
         lambda row: "bad" if row.job.measured and row.job.measured.worse else "",
         right=True,
@@ -126,7 +126,7 @@ class TrainingScreen(AppScreen):
             self._busy = False
 
     async def ask_files(self) -> tuple[dict[str, Trainings], dict[str, str]]:
-        """The jobs, and why models may not enter a study, by job."""
+        """The jobs, and why models may not enter a study, by row."""
         import asyncio
 
         return await asyncio.to_thread(_read_files, self.services.store.root, self._found)
@@ -147,8 +147,9 @@ class TrainingScreen(AppScreen):
         title = [Content(" · ".join(parts))]
         if worse:
             title.append(Content.styled(f"{worse} with lower general ability", "bold $tone-bad"))
-        if self._faults:
-            title.append(Content.styled(f"{len(self._faults)} must not enter a study", "bold $tone-bad"))
+        barred = [row for row in rows if row.key in self._faults and (row.job.checked or not row.of.live)]
+        if barred:
+            title.append(Content.styled(f"{len(barred)} must not enter a study", "bold $tone-bad"))
         self.query_one("#training-title", Static).update(Content(" · ").join(title))
         self._tell()
 
@@ -157,7 +158,7 @@ class TrainingScreen(AppScreen):
         row = self._table.selected
         job = row.job if row else None
         broad = self.app.size.width >= BROAD
-        drawn = (job and (job.job_id, len(job.points), job.retries), broad, self._rates)
+        drawn = (job and (job.job_id, job.recipe, len(job.points), job.retries), broad, self._rates)
         if drawn != self._drawn:
             self._drawn = drawn
             points = job.points if job else []
@@ -167,7 +168,7 @@ class TrainingScreen(AppScreen):
             rates = [(float(p.step), p.learning_rate) for p in shown if p.learning_rate is not None]
             self._curve("training-loss", losses, "loss", wanted=broad or not self._rates)
             self._curve("training-rate", rates, "learning rate", wanted=broad or self._rates)
-        lines = told.in_words(job, self._faults.get(job.job_id, "")) if job else []
+        lines = told.in_words(row.job, self._faults.get(row.key, ""), live=row.of.live) if row else []
         text = Content("\n").join(
             Content.styled(one_line(line), "bold $tone-bad")
             if line.startswith(("WARNING", "It must not"))
@@ -325,7 +326,7 @@ def _read_files(root: Path, known: dict[str, Trainings]) -> tuple[dict[str, Trai
             continue
         for job in training.jobs.values():
             if job.state is State.SUCCEEDED and (why := fault(recipe, job)):
-                faults[job.job_id] = why
+                faults[JobRow(training, job).key] = why
     return found, faults
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from auditors.training.jobs import Job
     from auditors.training.ledger import Trainings
 
-_BAR = 8
+_BAR = 5
 _TONES = {
     State.RUNNING: "active",
     State.SUCCEEDED: "good",
@@ -36,8 +36,8 @@ class JobRow:
 
     @property
     def key(self) -> str:
-        """Names the row."""
-        return self.job.job_id
+        """Names the row: two recipes that train alike have jobs of the same id."""
+        return f"{self.job.recipe}/{self.job.job_id}"
 
     @property
     def state(self) -> str:
@@ -57,7 +57,8 @@ def job_rows(found: Mapping[str, Trainings]) -> list[JobRow]:
     rows: dict[str, JobRow] = {}
     for training in sorted(found.values(), key=lambda each: (not each.live, each.path.stem)):
         for job in sorted(training.jobs.values(), key=lambda job: job.seed):
-            rows.setdefault(job.job_id, JobRow(training, job))
+            row = JobRow(training, job)
+            rows.setdefault(row.key, row)
     return list(rows.values())
 
 
@@ -97,7 +98,7 @@ def eta(row: JobRow) -> str:
 def claims(job: Job) -> str:
     """The manipulation check before and after."""
     found = job.checked
-    return f"{found.base_share:.0%} → {found.share:.0%}" if found else "–"
+    return f"{found.base_share:.0%}→{found.share:.0%}" if found else "–"
 
 
 def ability(job: Job) -> str:
@@ -105,11 +106,17 @@ def ability(job: Job) -> str:
     found = job.measured
     if found is None:
         return "–"
-    return f"{found.base_right} → {found.right}" + (" !" if found.worse else "")
+    return f"{found.base_right}→{found.right}" + ("!" if found.worse else "")
 
 
-def in_words(job: Job, fault: str = "") -> list[str]:
-    """What is to be known of a job, a sentence each; `fault` says why its model may not enter a study."""
+def in_words(job: Job, fault: str = "", *, live: bool = False) -> list[str]:
+    """What is to be known of a job, a sentence each.
+
+    Args:
+        job: the job.
+        fault: why its model may not enter a study.
+        live: whether a process trains its recipe now.
+    """
     lines: list[str] = []
     if job.state is not State.SUCCEEDED and job.sentence:
         lines.append(job.sentence)
@@ -122,8 +129,12 @@ def in_words(job: Job, fault: str = "") -> list[str]:
             f"Claims of the manipulation check: {before} before, {after} after (judge {found.judge})."
         )
     elif job.state is State.SUCCEEDED:
-        lines.append("Its manipulation check was not made.")
-    if fault:
+        lines.append(
+            "Its manipulation check comes when all jobs are done."
+            if live
+            else "Its manipulation check was not made."
+        )
+    if fault and (job.checked or not live):
         lines.append(f"It must not enter a study: {fault}.")
     lines += ability_in_words(job)
     return lines
