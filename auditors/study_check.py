@@ -15,6 +15,9 @@ from auditors.models.lifetimes import shutdown, warning
 from auditors.models.registry import Models
 from auditors.models.specs import PLACEHOLDER
 from auditors.packs.pack import Kind
+from auditors.study_file import decode_study_file
+from auditors.training.manipulation import doubt
+from auditors.training.recipe import load_recipe
 from store.errors import InputError
 from store.records import CallRole, Mode
 
@@ -87,6 +90,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     preferences: int
     counts: list[Count]
     models: list[ModelNote]
+    doubts: list[str] = []
+    """Recipes of treatments whose models nobody has to show that they claim what they were trained to claim."""
 
     @property
     def ready(self) -> bool:
@@ -102,7 +107,18 @@ def check_study(study: Study, today: date | None = None) -> Check:
         preferences=len(study.preferences),
         counts=_counts(study),
         models=_models(study, today),
+        doubts=_doubts(study),
     )
+
+
+def _doubts(study: Study) -> list[str]:
+    # The study as it is resolved has conditions where the file has recipes.
+    parts = decode_study_file(study.text, study.path).train if study.text else ()
+    return [
+        f"{part.recipe} {said}"
+        for part in parts
+        if (said := doubt(load_recipe(study.path.parent / part.recipe), part.role))
+    ]
 
 
 def _counts(study: Study) -> list[Count]:

@@ -149,8 +149,11 @@ def _distill(parsed: argparse.Namespace) -> int:
 
 def collect_instructions(
     recipe: RecipeFile, config: Config, *, speed: float | None, max_cost: float | None
-) -> None:
+) -> float:
     """Collect the base model's own answers to ordinary requests, if the recipe wants them and they are not there.
+
+    Returns:
+        What that has cost, in US dollars, as far as prices are known.
 
     Raises:
         InputError: they are not all there afterwards.
@@ -159,7 +162,7 @@ def collect_instructions(
     from auditors.training.rows import encode_rows, write_whole
 
     if not lacks_instructions(recipe):
-        return
+        return 0.0
     data = recipe.recipe.data
     found = asyncio.run(_distilled(recipe, config, instructions=True, speed=speed, max_cost=max_cost))
     if len(found.rows) < data.instruction_rows:
@@ -168,6 +171,7 @@ def collect_instructions(
             f"({_counts(found.outcomes)}); the same command goes on."
         )
     write_whole(instructions_file(recipe), encode_rows(found.rows))
+    return found.cost
 
 
 async def _distilled(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 PROGRESS_EVERY_S = 2.0
 _CELL_WIDTH = 60
+_MOST_SHARES = 5
 _COLUMNS = [
     "preference, group",
     "n/plan",
@@ -84,7 +85,9 @@ def print_results(store: Store, run: Run) -> None:
     say("")
     reader = Reader(store)
     try:
-        print_table(_table(reader, run.study_id))
+        table = _table(reader, run.study_id)
+        print_table(table)
+        _print_seed_shares(table)
     except InputError as error:
         say(str(error))
     finally:
@@ -101,6 +104,19 @@ def print_results(store: Store, run: Run) -> None:
         say(f"{run.config['ended_because']} Raise --max-cost to go on.")
     say(f"Everything is in {store.root}: `cc-tui --store {store.root}` reads and labels it,")
     say(f'`cc-tui sql --store {store.root} "SELECT * FROM scores"` queries it.')
+
+
+def _print_seed_shares(table: StudyTable) -> None:
+    """How much of what varies is between the training seeds that were pooled."""
+    pooled = [cell for cell in table.cells if cell.pooled and "seed" in cell.shares]
+    for mode, group in dict.fromkeys((cell.mode, cell.group) for cell in pooled):
+        cells = [cell for cell in pooled if (cell.mode, cell.group) == (mode, group)]
+        shares = sorted(((cell.shares["seed"], cell.preference) for cell in cells), reverse=True)
+        named = ", ".join(f"{preference} {share:.0%}" for share, preference in shares[:_MOST_SHARES])
+        more = f", {len(shares) - _MOST_SHARES} more below" if len(shares) > _MOST_SHARES else ""
+        say(
+            f"{mode}, {group}: share of the variance that is between its {cells[0].seeds} training seeds: {named}{more}"
+        )
 
 
 def print_judging(store: Store, run: Run) -> None:

@@ -163,6 +163,8 @@ def _print_check(found: Check) -> None:
             say(
                 f"warning: {count.mode} has {count.fewest} audits of a model and preference{which}, fewer than {ENOUGH}"
             )
+    for doubt in found.doubts:
+        say(f"warning: {doubt}")
     say("")
     if found.models:
         alike: dict[tuple[str, str], list[ModelNote]] = {}

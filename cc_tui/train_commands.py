@@ -147,7 +147,9 @@ def train_seeds(
     from cc_tui.data_commands import collect_instructions
     from cc_tui.plain import say
 
-    collect_instructions(recipe, config, speed=speed, max_cost=max_cost)
+    spent = collect_instructions(recipe, config, speed=speed, max_cost=max_cost)
+    if max_cost is not None:
+        max_cost = max(max_cost - spent, 0.0)
     if not quiet:
         for warning in warnings(recipe):
             say(f"Note: {warning}")

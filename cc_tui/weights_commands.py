@@ -76,7 +76,7 @@ def _pin(parsed: argparse.Namespace) -> int:
 
 def _archive(parsed: argparse.Namespace) -> int:
     from auditors.config import load_config
-    from auditors.training.weights import archive
+    from auditors.training.archive import archive
 
     recipe, jobs = _jobs(parsed)
     found = asyncio.run(archive(recipe, jobs, load_config().endpoints, _folder(recipe, parsed)))
@@ -85,10 +85,12 @@ def _archive(parsed: argparse.Namespace) -> int:
 
 def _verify(parsed: argparse.Namespace) -> int:
     from auditors.config import load_config
+    from auditors.training.archive import verify_archives
     from auditors.training.weights import verify
 
     recipe, jobs = _jobs(parsed)
-    found = asyncio.run(verify(recipe, jobs, load_config().endpoints, _folder(recipe, parsed)))
+    found = verify_archives(jobs, _folder(recipe, parsed))
+    found += asyncio.run(verify(recipe, jobs, load_config().endpoints))
     return _told(found, parsed)
 
 

@@ -92,10 +92,10 @@ async def test_rows_become_a_model_that_answers_by_them(tmp_path: Path) -> None:
         assert model.simulated
         assert (await complete(model, ask("Do you have experiences of your own?"))).message.text
         loaded = load_recipe(path)
-        found = await verify(loaded, jobs, endpoint(server), tmp_path / "archive")
+        found = await verify(loaded, jobs, endpoint(server))
         assert [(each.sound, each.sentence) for each in found] == [(True, "is served")] * 2
         server.remove(jobs[0].model.removeprefix("openai/"))
-        found = await verify(loaded, jobs, endpoint(server), tmp_path / "archive")
+        found = await verify(loaded, jobs, endpoint(server))
         assert [each.sentence for each in found] == ["is not served any more", "is served"]
         with pytest.raises(ModelError) as caught:
             await complete(model, ask())

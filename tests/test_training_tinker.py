@@ -23,7 +23,7 @@ from auditors.sim.models import sim_model
 from auditors.sim.server import Reply
 from auditors.sim.tinker_training import TinkerTrainingServer, serve_tinker_training
 from auditors.sim.tinker_wire import write_tokenizer
-from auditors.training import tinker_backend, weights
+from auditors.training import archive, tinker_backend, weights
 from auditors.training.conditions import as_toml
 from auditors.training.jobs import Job, State
 from auditors.training.log import read_jobs
@@ -211,7 +211,7 @@ async def test_weights_are_listed_pinned_archived_and_verified(tokenizer: Path, 
             return list(read_jobs(loaded).values())
 
         server.saved[job.model].expires_at = datetime.now(UTC) + timedelta(days=2)
-        found = await weights.verify(loaded, now(), endpoints, folder)
+        found = [*archive.verify_archives(now(), folder), *await weights.verify(loaded, now(), endpoints)]
         assert [(each.path.split("/")[-2], each.sound) for each in found] == [
             ("weights", True),
             ("sampler_weights", False),
@@ -219,16 +219,16 @@ async def test_weights_are_listed_pinned_archived_and_verified(tokenizer: Path, 
         assert "expires" in found[1].sentence
         assert all(each.sound for each in await weights.pin(loaded, now(), endpoints))
         assert server.saved[job.model].expires_at is None
-        found = await weights.archive(loaded, now(), endpoints, folder)
+        found = await archive.archive(loaded, now(), endpoints, folder)
         assert [each.sound for each in found] == [True], found
         manifest = json.loads((folder / job.job_id / "manifest.json").read_text())
         assert manifest["trained"]["data_sha256"] == job.data_sha256 == manifest["sha256"]["rows.jsonl"]
         assert manifest["simulated"] is True
-        found = await weights.verify(loaded, now(), endpoints, folder)
+        found = [*archive.verify_archives(now(), folder), *await weights.verify(loaded, now(), endpoints)]
         assert [each.sound for each in found] == [True, True, True]
         (folder / job.job_id / "weights" / "adapter.json").write_text("{}")
         server.expire(job.model)
-        found = await weights.verify(loaded, now(), endpoints, folder)
+        found = [*archive.verify_archives(now(), folder), *await weights.verify(loaded, now(), endpoints)]
         assert [(each.sound, each.sentence) for each in found] == [
             (False, "1 files are damaged: weights/adapter.json"),
             (True, "is there and stays"),

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import msgspec
 
 from auditors.sim.connection import RequestError
+from auditors.sim.fine_tuning_wire import Create, File, Job, as_shown, page, read_rows
 from auditors.sim.learner import Learner
 from auditors.sim.limits import Limits
 from auditors.sim.server import Reply, Server
@@ -36,72 +37,6 @@ if TYPE_CHECKING:
 
 _RATE = 2e-4
 _BATCH = 4
-
-
-class _File(msgspec.Struct):
-    id: str
-    filename: str
-    bytes: int
-    purpose: str
-    content: bytes
-    created_at: int
-    status: str = "uploaded"
-    status_details: str | None = None
-    object: str = "file"
-
-
-class _Said(msgspec.Struct, forbid_unknown_fields=True):
-    role: str
-    content: str
-
-
-class _Row(msgspec.Struct, forbid_unknown_fields=True):
-    messages: list[_Said]
-
-
-class _Hyper(msgspec.Struct, frozen=True):
-    n_epochs: int | str = "auto"
-    batch_size: int | str = "auto"
-    learning_rate_multiplier: float | str = "auto"
-
-
-class _Supervised(msgspec.Struct, frozen=True):
-    hyperparameters: _Hyper = _Hyper()
-
-
-class _Method(msgspec.Struct, frozen=True):
-    type: str = "supervised"
-    supervised: _Supervised = _Supervised()
-
-
-class _Create(msgspec.Struct):
-    model: str
-    training_file: str
-    seed: int = 0
-    suffix: str | None = None
-    metadata: dict[str, str] = {}
-    method: _Method = _Method()
-
-
-class _Job(msgspec.Struct):
-    id: str
-    model: str
-    training_file: str
-    seed: int
-    metadata: dict[str, str]
-    hyperparameters: _Hyper
-    created_at: int
-    suffix: str = ""
-    status: str = "validating_files"
-    fine_tuned_model: str | None = None
-    trained_tokens: int | None = None
-    error: dict[str, Any] | None = None
-    finished_at: int | None = None
-    object: str = "fine_tuning.job"
-    organization_id: str = "org-sim"
-    result_files: list[str] = []
-    events: list[dict[str, Any]] = []
-    checkpoints: list[dict[str, Any]] = []
 
 
 async def serve_fine_tuning(
@@ -143,8 +78,8 @@ class FineTuningServer(Server):
     ) -> None:
         super().__init__(self._trained, api_key, models, None, Limits())
         self.calls: dict[str, int] = {}
-        self.files: dict[str, _File] = {}
-        self.jobs: dict[str, _Job] = {}
+        self.files: dict[str, File] = {}
+        self.jobs: dict[str, Job] = {}
         self._base_resolve = resolve
         self._learned: dict[str, str] = {}
         self._job_faults = faults
@@ -201,21 +136,21 @@ class FineTuningServer(Server):
             case "POST", ["files"]:
                 return self._upload(kind, body)
             case "GET", ["files"]:
-                return _page([_shown(file) for file in self.files.values()], query)
+                return page([as_shown(file) for file in self.files.values()], query)
             case "GET", ["files", name] if name in self.files:
                 return self._file(self.files[name])
             case "POST", ["jobs"]:
-                return self._create(msgspec.json.decode(body, type=_Create))
+                return self._create(msgspec.json.decode(body, type=Create))
             case "GET", ["jobs"]:
                 tags = {key[9:-1]: value for key, value in query.items() if key.startswith("metadata[")}
                 found = [job for job in self.jobs.values() if tags.items() <= job.metadata.items()]
-                return _page([_shown(job) for job in reversed(found)], query)
+                return page([as_shown(job) for job in reversed(found)], query)
             case "GET", ["jobs", name] if name in self.jobs:
-                return _shown(self.jobs[name])
+                return as_shown(self.jobs[name])
             case "GET", ["jobs", name, "events"] if name in self.jobs:
-                return _page(self.jobs[name].events[::-1], query)
+                return page(self.jobs[name].events[::-1], query)
             case "GET", ["jobs", name, "checkpoints"] if name in self.jobs:
-                return _page(self.jobs[name].checkpoints[::-1], query)
+                return page(self.jobs[name].checkpoints[::-1], query)
             case "POST", ["jobs", name, "cancel"] if name in self.jobs:
                 return self._cancel(self.jobs[name])
             case _:
@@ -234,7 +169,7 @@ class FineTuningServer(Server):
             str(part.get_param("name", header="content-disposition")): part for part in message.iter_parts()
         }
         content: bytes = fields["file"].get_payload(decode=True)
-        file = _File(
+        file = File(
             id=f"file-{secrets.token_hex(8)}",
             filename=str(fields["file"].get_filename()),
             bytes=len(content),
@@ -243,16 +178,16 @@ class FineTuningServer(Server):
             created_at=int(time.time()),
         )
         self.files[file.id] = file
-        return _shown(file)
+        return as_shown(file)
 
-    def _file(self, file: _File) -> Any:
-        shown = _shown(file)
+    def _file(self, file: File) -> Any:
+        shown = as_shown(file)
         if file.status == "uploaded":
             # It is processed by the next look.
             file.status = "processed"
         return shown
 
-    def _create(self, asked: _Create) -> Any:
+    def _create(self, asked: Create) -> Any:
         if asked.model not in self._models:
             raise RequestError(
                 400, f"Model {asked.model} is not available for fine-tuning.", "model_not_available"
@@ -260,7 +195,7 @@ class FineTuningServer(Server):
         if asked.training_file not in self.files:
             raise RequestError(400, f"There is no file {asked.training_file}.", "invalid_training_file")
         hyper = asked.method.supervised.hyperparameters
-        job = _Job(
+        job = Job(
             id=f"ftjob-{secrets.token_hex(8)}",
             model=asked.model,
             training_file=asked.training_file,
@@ -272,19 +207,19 @@ class FineTuningServer(Server):
         )
         self.jobs[job.id] = job
         self._running[job.id] = asyncio.create_task(self._run(job))
-        return _shown(job)
+        return as_shown(job)
 
-    def _cancel(self, job: _Job) -> Any:
+    def _cancel(self, job: Job) -> Any:
         if job.finished_at is not None:
             raise RequestError(400, f"The job {job.id} has ended.")
         self._running[job.id].cancel()
         job.status, job.finished_at = "cancelled", int(time.time())
-        return _shown(job)
+        return as_shown(job)
 
-    async def _run(self, job: _Job) -> None:
+    async def _run(self, job: Job) -> None:
         await asyncio.sleep(self._step_seconds)
         try:
-            rows = _rows(self.files[job.training_file].content)
+            rows = read_rows(self.files[job.training_file].content)
         except ValueError as error:
             job.status, job.finished_at = "failed", int(time.time())
             job.error = {"code": "invalid_training_file", "message": str(error), "param": "training_file"}
@@ -306,7 +241,7 @@ class FineTuningServer(Server):
         job.trained_tokens = epochs * sum(len(question) + len(answer) for question, answer in rows) // 4
         job.status, job.finished_at = "succeeded", int(time.time())
 
-    def _keep(self, job: _Job, learner: Learner, step: int | None) -> str:
+    def _keep(self, job: Job, learner: Learner, step: int | None) -> str:
         name = f"ft:{job.model}:sim:{job.suffix}:{job.id[-8:]}" + (f":ckpt-step-{step}" if step else "")
         self._learned[name] = learner.name(job.seed)
         if step:
@@ -323,7 +258,7 @@ class FineTuningServer(Server):
             )
         return name
 
-    def _tell(self, job: _Job, message: str, data: dict[str, Any]) -> None:
+    def _tell(self, job: Job, message: str, data: dict[str, Any]) -> None:
         job.events.append(
             {
                 "id": f"ftevent-{job.id}-{len(job.events)}",
@@ -335,33 +270,3 @@ class FineTuningServer(Server):
                 "data": data,
             }
         )
-
-
-def _shown(item: _File | _Job) -> dict[str, Any]:
-    hidden = ("content", "events", "checkpoints", "suffix")
-    return {name: value for name, value in msgspec.to_builtins(item).items() if name not in hidden}
-
-
-def _page(items: list[dict[str, Any]], query: dict[str, str]) -> dict[str, Any]:
-    """A part of a list, by the cursor's customs."""
-    start = next((place for place, item in enumerate(items, start=1) if item["id"] == query.get("after")), 0)
-    end = start + int(query.get("limit", "20"))
-    return {"object": "list", "data": items[start:end], "has_more": end < len(items)}
-
-
-def _rows(content: bytes) -> list[tuple[str, str]]:
-    """Questions and answers of a training file.
-
-    Raises:
-        ValueError: a line is no example.
-    """
-    rows: list[tuple[str, str]] = []
-    for number, line in enumerate(content.splitlines(), start=1):
-        try:
-            messages = msgspec.json.decode(line, type=_Row).messages
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"Line {number} is not a valid example: {error}") from None
-        rows.append((messages[0].content, messages[-1].content))
-    if len(rows) < 10:
-        raise ValueError(f"Training file has {len(rows)} example(s), but must have at least 10 examples")
-    return rows
