@@ -9,6 +9,7 @@
   labels/<annotator>.jsonl                    append-only, one file for each person
   labels/rounds/<round_id>.jsonl              immutable, one file for each planned round of labelling
   labels/rubrics/<hash>.json                  immutable, one file for each new version of a question
+  training/<recipe>-<hash>.jsonl              append-only copies of journals of training (`auditors.training.ledger`)
   desk/<person>.json                          what a person keeps beside the data; no part of it
   catalog.duckdb                              views only
 ```
@@ -35,6 +36,7 @@ LABELS = "labels"
 ROUNDS = "labels/rounds"
 RUBRICS = "labels/rubrics"
 DESK = "desk"
+TRAINING = "training"
 STORE_FILE = "store.json"
 CATALOG = "catalog.duckdb"
 MARKS = "_manifest"

@@ -24,12 +24,11 @@ from auditors.training.jobs import Job, Kind, apply
 from auditors.training.log import JOURNAL
 from store.errors import InputError
 from store.ids import content_hash
-from store.layout import make_folder
+from store.layout import TRAINING, make_folder
 
 if TYPE_CHECKING:
     from auditors.training.recipe import RecipeFile
 
-FOLDER = "training"
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -165,7 +164,7 @@ class Trainings:
 def trainings(root: Path, known: dict[str, Trainings] | None = None) -> dict[str, Trainings]:
     """What a store knows of training, by the names of its files; `known` ones are read on."""
     found: dict[str, Trainings] = {}
-    for path in sorted((root / FOLDER).glob("*.jsonl")):
+    for path in sorted((root / TRAINING).glob("*.jsonl")):
         found[path.stem] = (known or {}).get(path.stem) or Trainings(path)
         found[path.stem].read()
     return found
@@ -183,7 +182,7 @@ def training_of(root: Path, recipe: RecipeFile) -> Trainings | None:
 
 def _path(root: Path, recipe: RecipeFile) -> Path:
     place = content_hash(str(recipe.path.absolute()))[:8]
-    return root / FOLDER / f"{_UNSAFE.sub('-', recipe.recipe.name)}-{place}.jsonl"
+    return root / TRAINING / f"{_UNSAFE.sub('-', recipe.recipe.name)}-{place}.jsonl"
 
 
 def _shared(source: Path, copy: Path) -> int:
