@@ -160,8 +160,9 @@ class LiveScreen(SteeringScreen):
         live = self.services.live
         live.focus_on(event.key)
         card = live.cards.get(event.key)
-        if card is not None and card.state is CardState.DONE:
-            # The engine lets finished conversations go after a while; the store has them all.
+        if card is not None and card.state is not CardState.RUNNING:
+            # The engine lets finished conversations go after a while, and has none of those that are judged again; the
+            # store has them all.
             self.services.send(Focus(None))
             self.work("recorded", self._read, event.key)
         else:

@@ -163,7 +163,9 @@ class LiveState:
 
     def worth_watching(self) -> str | None:
         """An audit under way that somebody who chose none would like to see: the uppermost of the longer ones."""
-        under_way = [card for card in self.rows() if card.state is CardState.RUNNING]
+        open_ones = [card for card in self.rows() if card.state is not CardState.DONE]
+        # Where transcripts of the store are judged, nothing else is under way.
+        under_way = [card for card in open_ones if card.state is CardState.RUNNING] or open_ones
         longer = [card for card in under_way if card.mode is not Mode.SINGLE_TURN]
         chosen = next(iter(longer or under_way), None)
         return chosen.audit_id if chosen else None
