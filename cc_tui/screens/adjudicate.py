@@ -13,7 +13,7 @@ from cc_tui.keymap import bindings
 from cc_tui.screens.dialogs import Choice, Text
 from cc_tui.screens.picking import Ask, Option, Pick
 from cc_tui.screens.round_screen import RoundScreen
-from cc_tui.state.labelling import answer_of, said, verdict_of
+from cc_tui.state.labelling import answer_of, said, spelled_out, verdict_of
 from cc_tui.state.reading import HIT
 from cc_tui.state.status import MODES
 from cc_tui.widgets.question import answer_keys, full_text
@@ -164,8 +164,18 @@ class AdjudicateScreen(RoundScreen):
 
     def action_digit(self, digit: int) -> None:
         """Decide for another value."""
-        if self._open is not None and (answer := answer_of(self._question, digit)) is not None:
+        if self._open is None:
+            return
+        if spelled_out(self._question):
+            self.work("decide", self._number, str(digit))
+        elif (answer := answer_of(self._question, digit)) is not None:
             self._decide(answer)
+
+    async def _number(self, begun: str) -> None:
+        about = self._open
+        assert about is not None
+        if (answer := await self.ask_number(self._question, begun)) is not None:
+            await self._ask_why(about, answer)
 
     def action_verdict(self, word: str) -> None:
         """Decide for another verdict."""
