@@ -497,9 +497,9 @@ async def test_a_number_of_a_long_scale_is_written_out_on_every_screen(study_sto
         async with app.run_test() as pilot:
             await ready(pilot)
             await write_number(pilot, "999")
-            await until(pilot, lambda: "not 999" in screen_text(pilot))
+            await until(pilot, lambda: any("not 999" in n.message for n in pilot.app._notifications))
             await write_number(pilot, number)
-            await until(pilot, lambda: app.screen.labelling.item is None)
+            await until(pilot, lambda: pilot.app.screen.labelling.item is None)
             if name == "bo":
                 await pilot.press("enter")
                 await until(pilot, lambda: "you, blind" in screen_text(pilot))
