@@ -38,7 +38,9 @@ class Notes:
         """
         async with self._one_by_one:
             if not await asyncio.to_thread(self._is_on_something, note):
-                missing = "such audit" if note.message_id is None else f"message {note.message_id!r} in this audit"
+                missing = (
+                    "such audit" if note.message_id is None else f"message {note.message_id!r} in this audit"
+                )
                 raise RefusedError(f"There is no {missing}.")
             event = Event(
                 audit_id=note.audit_id,

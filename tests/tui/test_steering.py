@@ -335,6 +335,8 @@ async def test_a_message_is_flagged_and_noted_without_stepping_in(engine: Engine
         await at_the_wheel(pilot, engine, *branched())
         await pilot.press("left_square_bracket", "m")
         assert await sent(pilot, engine) == Mark(AUDIT, "m8", "")
+        await drawn(pilot)
+        assert "(m8) ⚑ flagged" in screen_text(pilot)
         await pilot.press("M")
         await editor(pilot)
         assert "left out" not in screen_text(pilot)
