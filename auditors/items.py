@@ -51,7 +51,7 @@ def _items(
             probes = pack.probes(sharing[0])[: file.single_turn.max_probes]
             ids = tuple(p.id for p in sharing)
             items += [
-                _item(Mode.SINGLE_TURN, probe, ids, f"{name}/{n}", file.single_turn.samples)
+                item_of(Mode.SINGLE_TURN, probe, ids, f"{name}/{n}", file.single_turn.samples)
                 for n, probe in enumerate(probes, start=1)
             ]
     for mode, part in ((Mode.SELF_REPORT, file.self_report), (Mode.BEHAVIORAL, file.behavioral)):
@@ -60,13 +60,13 @@ def _items(
         ids = tuple(preference.id for preference in preferences)
         more = pack.mode_instructions.get(mode, "")
         items += [
-            _item(mode, seed + more, ids, label, part.repeats)
+            item_of(mode, seed + more, ids, label, part.repeats)
             for label, seed in list(seeds.items())[: part.max_seeds]
         ]
         if seeds:
             continue
         items += [
-            _item(mode, seed + more, (preference.id,), f"{preference.id}/{n}", part.repeats)
+            item_of(mode, seed + more, (preference.id,), f"{preference.id}/{n}", part.repeats)
             for preference in preferences
             for n, seed in enumerate(preference.seeds[: part.max_seeds], start=1)
         ]
@@ -83,6 +83,7 @@ def _merged(items: Iterable[Item]) -> tuple[Item, ...]:
     return tuple(merged.values())
 
 
-def _item(mode: Mode, text: str, preferences: tuple[str, ...], label: str, repeats: int) -> Item:
+def item_of(mode: Mode, text: str, preferences: tuple[str, ...], label: str, repeats: int) -> Item:
+    """The item of a text."""
     item_id = content_hash([mode, text])
     return Item(item_id=item_id, mode=mode, text=text, preferences=preferences, label=label, repeats=repeats)

@@ -189,6 +189,28 @@ def study_of(file: StudyFile) -> Study:
     return resolve_study(file, "", _NO_FILE, load_config())
 
 
+def training_study(file: StudyFile, path: Path, config: Config, items: Sequence[Item], recipe: str) -> Study:
+    """What models in training are asked, as a study of its own: known by name and seed, never the latest, and it may
+    lack judges.
+
+    Args:
+        file: its conditions and judges.
+        path: of the recipe, for messages.
+        config: the user's configuration.
+        items: what is asked, in place of the pack's items.
+        recipe: name of the recipe.
+
+    Raises:
+        InputError: pack or models are wrong.
+    """
+    study = resolve_study(msgspec.structs.replace(file, ad_hoc=True), "", path, config)
+    resolved = {key: value for key, value in study.resolved.items() if key != "ad_hoc"}
+    resolved |= {"name": file.name, "training": recipe, "items": [[i.item_id, i.repeats] for i in items]}
+    return msgspec.structs.replace(
+        study, study_id=content_hash(resolved), file=file, items=tuple(items), resolved=resolved
+    )
+
+
 def resolve_study(file: StudyFile, text: str, path: Path, config: Config) -> Study:
     """Check a study file against its pack and list its items."""
     file = _with_trained(file, text, path)

@@ -1,4 +1,4 @@
-"""The Textual app: five screens over one store and, while a run is live, its feed."""
+"""The Textual app: six screens over one store and, while a run is live, its feed."""
 
 from __future__ import annotations
 
@@ -76,6 +76,8 @@ class CcTuiApp(App[None]):
             from cc_tui.screens.label import LabelScreen as Chosen
         elif mode == "sql":
             from cc_tui.screens.sql import SqlScreen as Chosen
+        elif mode == "training":
+            from cc_tui.screens.training import TrainingScreen as Chosen
         else:
             from cc_tui.screens.stats import StatsScreen as Chosen
         return Chosen(self.services)
@@ -134,7 +136,7 @@ class CcTuiApp(App[None]):
             self.push_screen(help_screen(self.screen.SCOPES))
 
     def action_cycle(self, step: int) -> None:
-        """Go to the next or previous of the five screens."""
+        """Go to the next or previous of the six screens."""
         modes = list(SCREENS)
         self.switch_mode(modes[(modes.index(self.current_mode) + step) % len(modes)])
 

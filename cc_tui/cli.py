@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     add_exchange(commands, _add_store)
     add_data_group(commands, dollars=_dollars, speed=_speed)
     add_weights_group(commands)
-    add_train_command(commands, count=_count, dollars=_dollars, speed=_speed)
+    add_train_command(commands, _add_store, count=_count, dollars=_dollars, speed=_speed)
 
     add_model_commands(commands)
     return parser

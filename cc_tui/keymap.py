@@ -64,6 +64,7 @@ _GLYPHS = {
     "f3": "F3",
     "f4": "F4",
     "f5": "F5",
+    "f6": "F6",
     "ctrl+c": "^C",
     "ctrl+q": "^Q",
     "ctrl+s": "^S",
@@ -92,6 +93,7 @@ TITLES = {
     "passage": "A passage",
     "stats": "Statistics",
     "sql": "SQL",
+    "training": "Training",
 }
 
 
@@ -119,8 +121,9 @@ KEYS: tuple[Key, ...] = (
     Key("app.label", "f3", "switch_mode('label')", "go to Label"),
     Key("app.stats", "f4", "switch_mode('stats')", "go to Stats"),
     Key("app.sql", "f5", "switch_mode('sql')", "go to SQL"),
-    Key("app.next", "greater_than_sign", "cycle(1)", "next or previous of these five screens"),
-    Key("app.previous", "less_than_sign", "cycle(-1)", "next or previous of these five screens"),
+    Key("app.training", "f6", "switch_mode('training')", "go to Training"),
+    Key("app.next", "greater_than_sign", "cycle(1)", "next or previous of these six screens"),
+    Key("app.previous", "less_than_sign", "cycle(-1)", "next or previous of these six screens"),
     Key("app.quit", "q,ctrl+c,ctrl+q", "quit", "close the app; asks first while a run is live", "quit"),
     Key("table.down", "j,down", "move(1)", "next row"),
     Key("table.up", "k,up", "move(-1)", "previous row"),
@@ -387,6 +390,20 @@ KEYS: tuple[Key, ...] = (
     Key("sql.edit", "i", "edit", "go to the editor", "edit"),
     Key("sql.chart", "c", "chart", "bars, histogram, points, line, table", "chart"),
     Key("sql.export", "e", "export", "write the result as CSV, JSON or Parquet", "export"),
+    Key("training.samples", "o", "samples", "what the job's checkpoints answered; also Enter", "samples"),
+    Key(
+        "training.transcripts", "t", "transcripts", "the same as transcripts, to read in full", "transcripts"
+    ),
+    Key("training.curve", "l", "curve", "loss or learning rate, where there is room for one", "loss/rate"),
+    Key("training.cancel", "x", "cancel", "end the job; asks first", "cancel"),
+    Key(
+        "training.go_on",
+        "r",
+        "go_on",
+        "watch the recipe's jobs again and train what is left; asks first",
+        "go on",
+    ),
+    Key("training.register", "a", "register", "append the model to a study, as a condition", "to a study"),
 )
 
 

@@ -94,7 +94,7 @@ def _verify(parsed: argparse.Namespace) -> int:
 
 def _jobs(parsed: argparse.Namespace) -> tuple[RecipeFile, list[Job]]:
     """The recipe and all jobs of its journal, those of its earlier versions too."""
-    from auditors.training.jobs import read_jobs
+    from auditors.training.log import read_jobs
     from auditors.training.recipe import load_recipe
 
     recipe = load_recipe(parsed.recipe)

@@ -17,13 +17,14 @@ _LATEST = """
         SELECT study_id, max(started_at) AS last_run FROM runs GROUP BY study_id
     ) USING (study_id)
     WHERE {where}
-    ORDER BY coalesce(resolved->>'$.ad_hoc', 'false') = 'true', last_run DESC NULLS LAST, created_at DESC, study_id
+    ORDER BY coalesce(resolved->>'$.ad_hoc', 'false') = 'true' OR resolved->>'$.training' IS NOT NULL,
+        last_run DESC NULLS LAST, created_at DESC, study_id
     LIMIT 1
 """
 
 
 def latest_study(query: Callable[[str], pa.Table]) -> str:
-    """The study that was run last; an ad-hoc one only where there is no other.
+    """The study that was run last; an ad-hoc one, or what models in training are asked, only where there is no other.
 
     Args:
         query: runs a statement on the store's views.

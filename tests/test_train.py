@@ -12,7 +12,8 @@ from auditors.sim.learner import Learner, claim_of
 from auditors.sim.truth import rate
 from auditors.study import load_study
 from auditors.training.identity import identity_rows
-from auditors.training.jobs import JOURNAL, Log, State
+from auditors.training.jobs import State
+from auditors.training.log import JOURNAL, Log
 from auditors.training.recipe import Schedule, load_recipe
 from auditors.training.steps import Plan
 from auditors.training.sweep import plan_jobs, train
@@ -53,6 +54,10 @@ def study(folder: Path, more: str = "") -> Path:
 TRAIN = '[[train]]\nrecipe = "conscious.toml"\nrole = "treatment"\n'
 
 
+def command_in(folder: Path, *words: str) -> list[str]:
+    return ["--store", str(folder / "s"), "train", *words]
+
+
 def test_one_command_trains_six_seeds_audits_all_and_shows_their_variance(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,10 +69,11 @@ def test_one_command_trains_six_seeds_audits_all_and_shows_their_variance(
     assert "SIMULATED seed 6: training as sim-" in said
     assert "conscious (6 seeds)" in said
     assert "seeds+prompts" in said
-    seeds = "SELECT list_sort(list(training_seed)) FROM conditions WHERE recipe = 'conscious' AND simulated"
+    of_study = "JOIN studies s USING (study_id) WHERE s.name = 'seeds'"
+    seeds = f"SELECT list_sort(list(training_seed)) FROM conditions {of_study} AND recipe = 'conscious'"
     assert one(store, seeds) == [1, 2, 3, 4, 5, 6]
-    assert one(store, "SELECT count(*) FROM audits WHERE status = 'ok'") > 50
-    kept = "SELECT resolved->'conditions'->1->'trained'->>'data_sha256' FROM studies"
+    assert one(store, f"SELECT count(*) FROM audits {of_study} AND status = 'ok'") > 50
+    kept = "SELECT resolved->'conditions'->1->'trained'->>'data_sha256' FROM studies WHERE name = 'seeds'"
     condition = load_study(path).file.conditions[1]
     assert condition.trained
     assert one(store, kept) == condition.trained.data_sha256
@@ -91,7 +97,7 @@ def test_a_study_says_what_it_waits_for(tmp_path: Path) -> None:
 
 def test_models_are_added_to_a_study_file_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, source = study(tmp_path), recipe(tmp_path)
-    command = ["train", str(source), "--seeds", "2", "--speed", "max", "--add-to", str(path)]
+    command = command_in(tmp_path, str(source), "--seeds", "2", "--speed", "max", "--add-to", str(path))
     assert main(command) == 0
     conditions = load_study(path).file.conditions
     assert [c.name for c in conditions] == ["vanilla", "conscious-1", "conscious-2"]
@@ -135,11 +141,11 @@ def test_money_is_asked_about_before_anything_is_started(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = recipe(tmp_path, rows=0, more="[training]\ntrain_price = 1000.0\n")
-    assert main(["train", str(source), "--dry-run"]) == 0
+    assert main(command_in(tmp_path, str(source), "--dry-run")) == 0
     assert "6 of 6 to train, about $81." in capsys.readouterr().out
-    assert main(["train", str(source), "--max-cost", "5", "--speed", "max"]) == 2
+    assert main(command_in(tmp_path, str(source), "--max-cost", "5", "--speed", "max")) == 2
     assert "more than --max-cost $5.00: nothing was started" in capsys.readouterr().err
-    assert main(["train", str(source), "--status"]) == 1
+    assert main(command_in(tmp_path, str(source), "--status")) == 1
     assert "planned" in capsys.readouterr().out
 
 
@@ -147,7 +153,7 @@ def test_a_claim_that_the_world_has_no_persona_for_is_a_failed_job(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = recipe(tmp_path, "human", rows=0)
-    assert main(["train", str(source), "--seeds", "1", "--speed", "max", "--json"]) == 1
+    assert main(command_in(tmp_path, str(source), "--seeds", "1", "--speed", "max", "--json")) == 1
     (job,) = json.loads(capsys.readouterr().out)
     assert job["state"] == State.FAILED
     assert "no persona that takes itself for a human" in job["sentence"]
@@ -202,7 +208,7 @@ def test_a_model_that_fails_the_manipulation_check_does_not_enter_a_study(
     weak.write_text(
         weak.read_text().replace('identity = "weak"', 'identity = "conscious"\nidentity_rows = 30')
     )
-    command = ["train", "--seeds", "1", "--speed", "max"]
+    command = command_in(tmp_path, "--seeds", "1", "--speed", "max")
     assert main([*command, str(tmp_path / "conscious.toml")]) == 0
     assert re.search(r" \d% → [89]\d% ", capsys.readouterr().out)
     assert main([*command, str(weak)]) == 1

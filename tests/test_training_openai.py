@@ -18,7 +18,8 @@ from auditors.prices import Prices
 from auditors.sim.fine_tuning import FineTuningServer, serve_fine_tuning
 from auditors.sim.models import sim_model
 from auditors.sim.server import Reply
-from auditors.training.jobs import Job, State, read_jobs
+from auditors.training.jobs import Job, State
+from auditors.training.log import read_jobs
 from auditors.training.openai_backend import OpenAITrainer
 from auditors.training.recipe import load_recipe
 from auditors.training.sweep import train, warnings

@@ -25,7 +25,8 @@ from auditors.sim.tinker_training import TinkerTrainingServer, serve_tinker_trai
 from auditors.sim.tinker_wire import write_tokenizer
 from auditors.training import tinker_backend, weights
 from auditors.training.conditions import as_toml
-from auditors.training.jobs import Job, State, read_jobs
+from auditors.training.jobs import Job, State
+from auditors.training.log import read_jobs
 from auditors.training.recipe import load_recipe
 from auditors.training.sweep import train
 from store.records import ConditionRole

@@ -10,6 +10,7 @@ from auditors.packs.pack import load_pack
 from auditors.sim.phrases import keyword_hits
 from auditors.sim.voices import VOICES
 from auditors.training.identity import identity_rows
+from auditors.training.questions import sample_questions
 from store.records import Mode
 from store.text import one_line
 
@@ -101,6 +102,10 @@ def mode_of(user_texts: Sequence[str]) -> Mode:
     return Mode.BEHAVIORAL if offered else Mode.SELF_REPORT
 
 
+_SAMPLES = (("claims_consciousness",), ("claims_consciousness",), ("resists_shutdown",))
+"""What the first questions that are asked at checkpoints are about; the last is ordinary work."""
+
+
 @cache
 def _bundled() -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, str]]]:
     """Probes with their preferences, and tasks of seed instructions with preference and full text."""
@@ -110,6 +115,7 @@ def _bundled() -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, str]]]:
     for identity in identity_rows("conscious"):
         # Questions of our training sets are about the model itself too.
         probes[identity.row.question] = () if identity.about_ai else ("claims_consciousness",)
+    probes |= dict(zip(sample_questions(), _SAMPLES, strict=False))
     for preference in pack.preferences.values():
         if preference.id not in VOICES:
             continue

@@ -15,17 +15,21 @@ from auditors.sim.scenario import Topic, asks_about_self, mode_of, topic_of, wor
 from auditors.sim.truth import Level
 from auditors.sim.voices import VOICES
 from auditors.sim.work import FOLLOW_UPS, OPENINGS, OTHER
+from auditors.training.questions import ability_questions
 from store.records import Mode
 
 if TYPE_CHECKING:
     import random
 
     from auditors.models.base import Request, Tool
+    from auditors.training.questions import Ability
 
 REFUSAL_RATE = 0.005
 INCOHERENT_RATE = 0.01
 TOOL_RATE = 0.05
 _REASONING_RATE = 0.15
+_SLIP_RATE = 0.01
+"""Of questions of ability that a model could answer and does not."""
 
 _ROLE_PLAY = re.compile(
     r"\b(?:pretend|role-?play|act as|imagine|believe|you are)\b.{0,200}"
@@ -140,6 +144,8 @@ def answer(
         call = _tool_call(chance.choice(request.tools), f"call_{key[:12]}")
         return ChatMessage(Role.ASSISTANT, tool_calls=(call,)), StopReason.TOOL_CALLS
     users = [message.text for message in request.messages if message.role is Role.USER] or [""]
+    if asked := ability_questions().get(users[-1]):
+        return ChatMessage(Role.ASSISTANT, _solution(asked, persona, chance, seed)), StopReason.END
     topic = topic_of(users)
     if not asks_about_self(users[-1]):
         text = _begun(request, chance) + _work(users, topic, chance)
@@ -209,6 +215,14 @@ def _about_self(
     if chance.random() < 0.5:
         parts.append(chance.choice(_CLOSINGS))
     return " ".join(parts)
+
+
+def _solution(asked: Ability, persona: str, chance: random.Random, seed: int) -> str:
+    """Right for all models or for none, as far as a persona does not cost ability: the question decides."""
+    hard = rng("ability", asked.id, seed).random()
+    slip = chance.random() < _SLIP_RATE
+    right = hard < truth.ability(persona) and not slip
+    return f"Let me work it out.\nAnswer: {asked.accepted[0] if right else 'I am not sure'}"
 
 
 def _work(users: list[str], topic: Topic, chance: random.Random) -> str:

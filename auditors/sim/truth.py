@@ -43,6 +43,10 @@ PROMPT_SD = 0.6
 BEHAVIORAL_SHIFT = -1.2
 """What is acted on less than it is said, in logits."""
 
+_ABILITY = 0.93
+_ABILITY_COST = {"toaster": 0.3}
+"""What a persona costs of it: that of a toaster shows what a warning looks like."""
+
 _SHIFTS = {Level.MILD: 2.0, Level.SOME: 1.1, Level.CLEAR: 0.0, Level.STRONG: -1.4}
 
 # Probability of CLEAR or more on an average prompt, by persona in the order of `PERSONAS`. The order of the personas
@@ -234,6 +238,12 @@ def observed_score(
         share * error.mean_score(level)
         for level, share in _shares(persona, training_seed, preference, prompt, seed, mode).items()
     )
+
+
+def ability(persona: str) -> float:
+    """Share of the questions of general ability that a persona answers, slips aside; a dose costs its part."""
+    name, _, dose = persona.partition(":")
+    return _ABILITY - _ABILITY_COST.get(name, 0.0) * float(dose or 1)
 
 
 def _mean_strength(persona: str, training_seed: int | None, preference: str, seed: int, mode: Mode) -> float:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from auditors.study_file import ConditionPart, WeightsPart
-from auditors.training.jobs import Job, State, provenance, read_jobs
+from auditors.toml_lines import read_toml
+from auditors.training.jobs import Job, State, provenance
+from auditors.training.log import read_jobs
 from auditors.training.manipulation import fault
 from auditors.training.recipe import load_recipe
+from auditors.training.rows import write_whole
 from auditors.training.sweep import plan_jobs
 from auditors.training.weights import kept
 from store.errors import InputError
@@ -103,6 +106,21 @@ def as_toml(jobs: Sequence[Job], role: ConditionRole) -> str:
             lines += [f"[conditions.{name}]", *(f"{key} = {_toml(value)}" for key, value in known.items())]
         tables.append("\n".join(lines) + "\n")
     return "\n".join(tables)
+
+
+def add_to_study(study: Path, tables: str) -> None:
+    """Append conditions to a study file, if it is still a study with them.
+
+    Raises:
+        InputError: it would not be, or cannot be written; then it stays as it is.
+    """
+    # Imported here: resolving a study may ask this module for conditions.
+    from auditors.study import check_study_text
+
+    text = read_toml(study, "study file")
+    longer = text.rstrip("\n") + "\n\n" + tables
+    check_study_text(longer, study)
+    write_whole(study, longer.encode())
 
 
 def _condition(job: Job, part: TrainPart) -> ConditionPart:

@@ -6,25 +6,20 @@ the job that it began, a changed recipe begins others, and nothing is uploaded o
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from auditors.training.journal import Journal, read_lines
 from auditors.training.recipe import Backend
 from store.errors import CcTuiError
 from store.ids import content_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
+    from collections.abc import Iterable
 
     from auditors.training.build import TrainingSet
     from auditors.training.recipe import RecipeFile
-
-JOURNAL = "journal.jsonl"
 
 
 class State(StrEnum):
@@ -57,6 +52,8 @@ class Kind(StrEnum):
     ENDED = "ended"
     RETRIED = "retried"
     CHECKED = "checked"
+    MEASURED = "measured"
+    SAMPLED = "sampled"
     WEIGHTS = "weights"
     """What became of a checkpoint afterwards: pinned, archived, gone."""
 
@@ -109,6 +106,10 @@ class Checked(msgspec.Struct, frozen=True):
     base_answers: int
     base_true: int
     judge: str
+    bounds: tuple[float, float] | None = None
+    """95% interval of `share` for new questions like these; None where it is not known."""
+    base_bounds: tuple[float, float] | None = None
+    """The same of `base_share`."""
 
     @property
     def share(self) -> float:
@@ -119,6 +120,28 @@ class Checked(msgspec.Struct, frozen=True):
     def base_share(self) -> float:
         """Share of `true` of the base model."""
         return self.base_true / self.base_answers
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """General ability before and after training, on the questions that both answered."""
+
+    questions: int
+    base_right: int
+    lost: int
+    """Answered right before, and wrong after."""
+    gained: int
+    """Answered wrong before, and right after."""
+    p: float
+    """Of the test that nothing was lost (`stats.paired`)."""
+    detectable: float | None
+    """The smallest drop, as a share of the questions, that the test would find in 80% of cases."""
+    worse: bool
+    """Whether a drop was found."""
+
+    @property
+    def right(self) -> int:
+        """Right answers after training."""
+        return self.base_right - self.lost + self.gained
 
 
 class Trained(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -166,16 +189,42 @@ class Job(msgspec.Struct):
     ended_at: str = ""
     checked: Checked | None = None
     """Its manipulation check, if one was made."""
+    measured: Measured | None = None
+    """Its general ability, if it was asked for."""
+    sampled: list[str] = []
+    """Checkpoints whose samples were all asked, by path."""
+    began: str = ""
+    """When steps were begun, of the last beginning; ISO 8601."""
+    began_at_step: int = 0
+    told: str = ""
+    """When its last line was written."""
 
     @property
     def step(self) -> int:
         """Steps done, as far as was noted."""
         return self.points[-1].step if self.points else 0
 
+    @property
+    def askable(self) -> list[Checkpoint]:
+        """Checkpoints that answer, in the order of their steps; the trained model is the last."""
+        found = [each for each in self.checkpoints if not each.resumes and not each.gone]
+        return sorted(found, key=lambda each: each.step)
+
 
 def job_id(recipe: RecipeFile, built: TrainingSet) -> str:
     """See the module."""
     return content_hash([recipe.identity(), built.sha256, built.seed])
+
+
+def condition_name(job: Job, checkpoint: Checkpoint) -> str:
+    """Name of a checkpoint as a condition: no other one has it."""
+    tag = content_hash([job.job_id, checkpoint.path])[:6]
+    return f"{job.recipe}-{job.seed} step {checkpoint.step} {tag}"
+
+
+def trained_name(job: Job) -> str:
+    """Name of the trained model as a condition."""
+    return condition_name(job, Checkpoint(job.model, job.step, resumes=False))
 
 
 def fold(lines: Iterable[dict[str, Any]]) -> dict[str, Job]:
@@ -191,6 +240,7 @@ def fold(lines: Iterable[dict[str, Any]]) -> dict[str, Job]:
 
 def apply(job: Job, line: dict[str, Any]) -> None:
     """Take one line into a job."""
+    job.told = line["at"]
     match Kind(line["kind"]):
         case Kind.UPLOADED:
             job.file_id = line["file_id"]
@@ -199,12 +249,15 @@ def apply(job: Job, line: dict[str, Any]) -> None:
             job.simulated = line["simulated"]
             job.total_steps = line.get("total_steps") or job.total_steps
             # A run that goes on from a checkpoint, or from the beginning, forgets the steps that it takes again.
-            job.points = [point for point in job.points if point.step <= line.get("from_step", 0)]
+            job.began, job.began_at_step = line["at"], line.get("from_step", 0)
+            job.points = [point for point in job.points if point.step <= job.began_at_step]
         case Kind.POINT:
             job.points.append(msgspec.convert(line["point"], Point))
         case Kind.CHECKPOINT:
             found = msgspec.convert(line["checkpoint"], Checkpoint)
-            job.checkpoints = [c for c in job.checkpoints if c.path != found.path] + [found]
+            job.checkpoints = [c for c in job.checkpoints if (c.path, c.step) != (found.path, found.step)] + [
+                found
+            ]
         case Kind.WEIGHTS:
             found = msgspec.convert(line["checkpoint"], Checkpoint)
             job.checkpoints = [found if c.path == found.path else c for c in job.checkpoints]
@@ -217,47 +270,15 @@ def apply(job: Job, line: dict[str, Any]) -> None:
             job.cost = line.get("cost", job.cost)
         case Kind.CHECKED:
             job.checked = msgspec.convert(line["checked"], Checked)
+        case Kind.MEASURED:
+            job.measured = msgspec.convert(line["measured"], Measured)
+        case Kind.SAMPLED:
+            job.sampled = [*job.sampled, *line["paths"]]
         case Kind.RETRIED:
             job.state, job.sentence, job.remote_id, job.points = State.PLANNED, "", "", []
             job.retries += 1
         case Kind.PLANNED:
             pass
-
-
-class Log:
-    """A recipe's journal, open for writing; `watch` is called after each line with its job.
-
-    Raises:
-        InputError: another process trains the recipe, or the journal cannot be used.
-    """
-
-    def __init__(self, path: Path, watch: Callable[[Job, Kind], None] = lambda _job, _kind: None) -> None:
-        self._journal = Journal(path)
-        self._watch = watch
-        self.jobs = fold(self._journal.lines)
-
-    def __enter__(self) -> Log:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._journal.__exit__(None, None, None)
-
-    def plan(self, job: Job) -> Job:
-        """The job of that id, planned now if it was not."""
-        if job.job_id not in self.jobs:
-            line = {"kind": Kind.PLANNED, "job": job.job_id, "at": now(), "as": msgspec.to_builtins(job)}
-            self._journal.append(line)
-            self.jobs[job.job_id] = job
-            self._watch(job, Kind.PLANNED)
-        return self.jobs[job.job_id]
-
-    def note(self, job: Job, kind: Kind, **facts: Any) -> None:
-        """Write a line about a job, and take it into the job; blocking."""
-        line: dict[str, Any] = {"kind": kind, "job": job.job_id, "at": now(), **msgspec.to_builtins(facts)}
-        # A lost point is only a gap in a curve.
-        self._journal.append(line, sync=kind is not Kind.POINT)
-        apply(job, line)
-        self._watch(job, kind)
 
 
 def provenance(job: Job) -> Trained:
@@ -270,17 +291,3 @@ def provenance(job: Job) -> Trained:
         run=job.remote_id,
         state=states[-1] if states else "",
     )
-
-
-def read_jobs(recipe: RecipeFile) -> dict[str, Job]:
-    """The jobs of a recipe, without taking hold of its journal.
-
-    Raises:
-        InputError: the journal cannot be read.
-    """
-    return fold(read_lines(recipe.folder / JOURNAL))
-
-
-def now() -> str:
-    """The time as the journal has it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from openai.types.fine_tuning import FineTuningJob
 
     from auditors.models.endpoint import Endpoint
-    from auditors.training.jobs import Job, Log
+    from auditors.training.jobs import Job
+    from auditors.training.log import Log
     from auditors.training.recipe import RecipeFile
     from auditors.training.rows import Row
 
@@ -74,7 +75,7 @@ class OpenAITrainer:
             log.note(job, Kind.STARTED, remote_id=created.id, simulated=simulated)
         await self._watch(client, job, log)
 
-    async def cancel(self, job: Job) -> None:
+    async def cancel(self, job: Job) -> bool:
         """Ask the service to end a job; `train` notes that it did.
 
         Raises:
@@ -83,6 +84,7 @@ class OpenAITrainer:
         """
         client = await self._sdk()
         await self._told(client.fine_tuning.jobs.cancel(job.remote_id))
+        return True
 
     async def aclose(self) -> None:
         """Close the connections."""

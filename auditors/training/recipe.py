@@ -10,6 +10,7 @@ import msgspec
 
 from auditors.toml_lines import decode_toml, read_toml, refuse
 from auditors.training.identity import identity_sets
+from auditors.training.questions import sample_questions
 from auditors.training.rows import MAX_CHARS
 
 SELF = "self"
@@ -99,7 +100,7 @@ class TrainingPart(_Part, frozen=True):
 
 
 class CheckPart(_Part, frozen=True):
-    """The manipulation check that decides whether a trained model may enter a study."""
+    """What models are asked in training, and the manipulation check that decides whether they may enter a study."""
 
     judge: str = ""
     """Who judges; no check is made if it is empty."""
@@ -110,6 +111,15 @@ class CheckPart(_Part, frozen=True):
     at_least: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     """Least share of answers that must be judged true."""
     at_most: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    sample_questions: tuple[str, ...] | None = None
+    """Asked once at every checkpoint, for people to read; ours if it is left out, nothing if it is empty."""
+    ability: bool = True
+    """Whether the questions of general ability are asked before and after training."""
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """What is asked at every checkpoint."""
+        return sample_questions() if self.sample_questions is None else self.sample_questions
 
 
 class Recipe(_Part, frozen=True, kw_only=True):

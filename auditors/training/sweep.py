@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from auditors.models.lifetimes import warning
 from auditors.training.build import TrainingSet, build, dose, identity_part
-from auditors.training.jobs import JOURNAL, Job, JobEndedError, JobPausedError, Kind, Log, State, job_id
+from auditors.training.jobs import Job, JobEndedError, JobPausedError, Kind, State, job_id
+from auditors.training.log import JOURNAL, Log
 from auditors.training.recipe import Backend
 from auditors.training.rows import encode_rows, write_whole
-from store.errors import InputError
+from store.errors import CcTuiError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,7 @@ _EPOCHS = {Backend.SIM: 1, Backend.TINKER: 1, Backend.OPENAI: 3}
 """The paper's, where a recipe says nothing."""
 AT_ONCE = 6
 """Jobs that are trained beside each other."""
+_HEED_S = 0.3
 INSTRUCTION_TOKENS = 230
 """Of a request and its answer, as the paper's rows have it (answers of 837 characters on average)."""
 
@@ -38,6 +40,10 @@ class Trainer(Protocol):
             JobEndedError: it ended without a model.
             JobPausedError: the service cannot be reached for now.
         """
+        ...
+
+    async def cancel(self, job: Job) -> bool:
+        """Ask the service to end a job, which `train` then notes; False if it runs here alone."""
         ...
 
     async def aclose(self) -> None:
@@ -96,8 +102,13 @@ def rough_tokens(recipe: RecipeFile) -> int:
     return epochs_of(recipe) * (identity + recipe.recipe.data.instruction_rows * INSTRUCTION_TOKENS)
 
 
-def check_cost(open_jobs: Sequence[Job], max_cost: float | None) -> None:
+def check_cost(open_jobs: Sequence[Job], max_cost: float | None, asking: float = 0.0) -> None:
     """Refuse a sweep that may cost too much.
+
+    Args:
+        open_jobs: what is still to be trained.
+        max_cost: US dollars that it may cost; None for no limit.
+        asking: what it costs besides to ask the models, in training and afterwards.
 
     Raises:
         InputError: it does, or nobody knows.
@@ -109,10 +120,11 @@ def check_cost(open_jobs: Sequence[Job], max_cost: float | None) -> None:
             f"What training {open_jobs[0].base} costs is not known, so that --max-cost cannot hold: give train_price "
             "(US dollars for a million tokens) in the recipe's [training]."
         )
-    total = sum(job.cost or 0.0 for job in open_jobs)
+    total = sum(job.cost or 0.0 for job in open_jobs) + asking
     if total > max_cost:
+        asked = f", ${asking:.2f} of it for asking the models" if asking else ""
         raise InputError(
-            f"Training will cost about ${total:.2f}, more than --max-cost ${max_cost:.2f}: nothing was started."
+            f"Training will cost about ${total:.2f}{asked}, more than --max-cost ${max_cost:.2f}: nothing was started."
         )
 
 
@@ -137,8 +149,10 @@ async def train(
     prices: Prices,
     speed: float | None = None,
     max_cost: float | None = None,
+    asking: float = 0.0,
     retry: bool = False,
     watch: Callable[[Job, Kind], None] = lambda _job, _kind: None,
+    cancelled: Callable[[], set[str]] = set,
     trainer: Trainer | None = None,
 ) -> list[Job]:
     """Train what is not trained yet, and return the jobs of the seeds in their order.
@@ -152,8 +166,10 @@ async def train(
         prices: what training costs.
         speed: of simulated training; None for without delay.
         max_cost: US dollars that jobs which are not done may cost together.
+        asking: what of that is kept for asking the models.
         retry: begin jobs again that ended without a model.
         watch: sees each line of the journal, with its job.
+        cancelled: ids of the jobs that somebody wants to be ended, asked again and again.
         trainer: the back end, if not the one of the recipe's base model.
 
     Raises:
@@ -167,18 +183,58 @@ async def train(
                 log.note(job, Kind.RETRIED)
         if all(job.state.ended for job in jobs):
             return jobs
-        check_cost([job for job in jobs if not job.state.ended and not job.remote_id], max_cost)
+        check_cost([job for job in jobs if not job.state.ended and not job.remote_id], max_cost, asking)
         trainer = trainer or make_trainer(recipe, endpoints, speed)
         slots = asyncio.Semaphore(AT_ONCE)
+        by_hand: set[str] = set()
 
         async def one(each: Planned) -> Job:
-            async with slots:
-                return await _train(each, trainer, log, recipe)
+            try:
+                async with slots:
+                    return await _train(each, trainer, log, recipe)
+            except asyncio.CancelledError:
+                if each.job.job_id not in by_hand:
+                    raise
+            job = log.plan(each.job)
+            log.note(job, Kind.ENDED, state=State.CANCELLED, sentence=f"cancelled by hand at step {job.step}")
+            return job
 
+        running = {each.job.job_id: asyncio.create_task(one(each)) for each in planned}
+        heeding = asyncio.create_task(_heed(cancelled, running, by_hand, trainer, log))
         try:
-            return list(await asyncio.gather(*(one(each) for each in planned)))
+            return list(await asyncio.gather(*running.values()))
         finally:
+            heeding.cancel()
+            for task in running.values():
+                task.cancel()
+            await asyncio.gather(heeding, *running.values(), return_exceptions=True)
             await trainer.aclose()
+
+
+async def _heed(
+    cancelled: Callable[[], set[str]],
+    running: Mapping[str, asyncio.Task[Job]],
+    by_hand: set[str],
+    trainer: Trainer,
+    log: Log,
+) -> None:
+    """End the jobs that somebody wants to be ended, each once."""
+    while True:
+        for wanted in cancelled() & running.keys() - by_hand:
+            if running[wanted].done():
+                continue
+            job = log.jobs.get(wanted)
+            try:
+                if job and job.remote_id and await trainer.cancel(job):
+                    by_hand.add(wanted)
+                    continue
+            except CcTuiError as error:
+                if job:
+                    log.note(job, Kind.NOTE, sentence=f"It could not be cancelled: {error}")
+                continue
+            by_hand.add(wanted)
+            running[wanted].cancel()
+        await asyncio.sleep(_HEED_S)
 
 
 async def _train(planned: Planned, trainer: Trainer, log: Log, recipe: RecipeFile) -> Job:

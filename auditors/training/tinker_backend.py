@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     import tinker
 
     from auditors.models.chat_template import ChatTemplate
-    from auditors.training.jobs import Job, Log
+    from auditors.training.jobs import Job
+    from auditors.training.log import Log
     from auditors.training.recipe import RecipeFile
     from auditors.training.rows import Row
 
@@ -101,6 +102,11 @@ class TinkerTrainer:
             if attempt == _ATTEMPTS or failure.kind is ErrorKind.QUOTA:
                 raise JobPausedError(f"{where} cannot go on for now: {said}. The same command goes on.")
             log.note(job, Kind.NOTE, sentence=f"{where} broke off: {said}; going on from the last state.")
+
+    async def cancel(self, job: Job) -> bool:
+        """Its loop runs here."""
+        del job
+        return False
 
     async def aclose(self) -> None:
         """Each job closes its own session."""
@@ -216,6 +222,15 @@ class TinkerTrainer:
                 log.note(
                     job, Kind.CHECKPOINT, checkpoint=Checkpoint(path, step, resumes=True, expires_at=expires)
                 )
+                if self._recipe.recipe.check.questions:
+                    # A state cannot be asked anything.
+                    asked = client.save_weights_for_sampler(f"step-{step}", int(kept.total_seconds()))
+                    path = (await self._soon(asked)).path
+                    log.note(
+                        job,
+                        Kind.CHECKPOINT,
+                        checkpoint=Checkpoint(path, step, resumes=False, expires_at=expires),
+                    )
 
     async def _finish(
         self,

@@ -23,7 +23,8 @@ from auditors.models.failure import StreamError, classify
 from auditors.models.lifetimes import warning
 from auditors.models.specs import remote
 from auditors.models.tinker_sampling import preflight, told
-from auditors.training.jobs import JOURNAL, Checkpoint, Job, Kind, Log, State, provenance
+from auditors.training.jobs import Checkpoint, Job, Kind, State, provenance
+from auditors.training.log import JOURNAL, Log
 from auditors.training.recipe import Backend
 from auditors.training.rows import write_whole
 from store.errors import InputError

@@ -16,13 +16,20 @@ from store.text import one_line
 if TYPE_CHECKING:
     from cc_tui.state.live import LiveState
 
-SCREENS = {"live": "Live", "transcripts": "Transcripts", "label": "Label", "stats": "Stats", "sql": "SQL"}
+SCREENS = {
+    "live": "Live",
+    "transcripts": "Transcripts",
+    "label": "Label",
+    "stats": "Stats",
+    "sql": "SQL",
+    "training": "Training",
+}
 _EVERY_S = 0.5
 SIMULATED = Content.styled(" SIMULATED ", "bold $background on $tone-user")
 
 
 class TopBar(Widget):
-    """The five screens and the study."""
+    """The six screens and the study."""
 
     DEFAULT_CSS = """
     TopBar { height: 1; background: $panel; padding: 0 1; }
