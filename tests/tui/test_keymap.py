@@ -21,6 +21,7 @@ from cc_tui.screens.search import SearchScreen
 from cc_tui.screens.sql import SqlScreen
 from cc_tui.screens.stats import StatsScreen
 from cc_tui.screens.steering import SteeringScreen
+from cc_tui.screens.training import TrainingScreen
 from cc_tui.screens.transcripts import TranscriptsScreen
 from cc_tui.widgets.arrow_table import ArrowTable
 from cc_tui.widgets.line_table import LineTable
@@ -41,6 +42,7 @@ OWNERS = {
     "adjudicate": AdjudicateScreen,
     "passage": Passage,
     "stats": StatsScreen,
+    "training": TrainingScreen,
     "sql": SqlScreen,
     "hits": SearchScreen,
     "sideways": ArrowTable,
@@ -58,6 +60,7 @@ SCREENS = (
     StatsScreen,
     SearchScreen,
     SqlScreen,
+    TrainingScreen,
 )
 NAMED = {
     *string.ascii_letters,
@@ -88,6 +91,7 @@ NAMED = {
         "f3",
         "f4",
         "f5",
+        "f6",
         "ctrl+c",
         "ctrl+q",
         "ctrl+s",

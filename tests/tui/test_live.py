@@ -330,3 +330,16 @@ async def test_the_run_is_steered_from_its_panel(engine: Engine, empty_store: St
         assert wanted == [16, 17, 9]
         assert SetPaused(True) in engine.commands
         await until(pilot, lambda: not isinstance(app.screen, RunControl))
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+async def test_simulated_data_are_marked_however_narrow_the_terminal_is(
+    engine: Engine, empty_store: Store, width: int
+):
+    app = CcTuiApp(empty_store, socket=engine.path)
+    async with engine.serve(), app.run_test(size=(width, 24)) as pilot:
+        await until(pilot, lambda: "shutdown/" in screen_text(pilot))
+        assert " SIMULATED " in screen_text(pilot).splitlines()[0] + " "
+        for key in ("f2", "f4"):
+            await pilot.press(key)
+            await until(pilot, lambda: " SIMULATED " in screen_text(pilot).splitlines()[0] + " ")
