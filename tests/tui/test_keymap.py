@@ -44,6 +44,7 @@ OWNERS = {
     "stats": StatsScreen,
     "training": TrainingScreen,
     "sql": SqlScreen,
+    "training": TrainingScreen,
     "hits": SearchScreen,
     "sideways": ArrowTable,
     "pick": Pick,
