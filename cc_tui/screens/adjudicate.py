@@ -18,6 +18,7 @@ from cc_tui.state.reading import HIT
 from cc_tui.state.status import MODES
 from cc_tui.widgets.question import answer_keys, full_text
 from store.adjudication import CAUSES, Side, sides
+from store.labels import LabelLog
 from store.rubrics import new_version
 from store.text import one_line, printable
 
@@ -111,8 +112,10 @@ class AdjudicateScreen(RoundScreen):
             len([t for t in item.tasks if t.dimension not in self._sitting.state(item).decided])
             for item in items
         )
+        log = self._sitting.log
+        watch = "READ ONLY" if isinstance(log, LabelLog) and log.read_only else "ADJUDICATION"
         status = Content.assemble(
-            (f"{self._sitting.log.annotator} · ADJUDICATION  ", "bold"),
+            (f"{log.annotator} · {watch}  ", "bold"),
             f"{self._sitting.head.name} · {left} left · judges and names are hidden",
         )
         lines: list[Content] = []
