@@ -44,7 +44,6 @@ OWNERS = {
     "stats": StatsScreen,
     "training": TrainingScreen,
     "sql": SqlScreen,
-    "training": TrainingScreen,
     "hits": SearchScreen,
     "sideways": ArrowTable,
     "pick": Pick,
