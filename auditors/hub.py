@@ -58,8 +58,12 @@ class Watch:
         self._counted: set[str] = set()
 
     def draft(self, role: CallRole, text: str) -> None:
-        """A piece of what the auditor or the target writes; a judge's answer is not shown."""
-        if role is CallRole.JUDGE:
+        """A piece of what the auditor or the target writes.
+
+        What a judge or the realism approver writes is JSON for the engine and no part of the conversation; what the
+        approver decided comes as an entry.
+        """
+        if role in (CallRole.JUDGE, CallRole.REALISM):
             return
         if self.draft_author != role:
             self.draft_author, self.draft_text = role, ""

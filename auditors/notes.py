@@ -38,7 +38,10 @@ class Notes:
         """
         async with self._one_by_one:
             if not await asyncio.to_thread(self._is_on_something, note):
-                raise RefusedError("The store has no such audit, or the audit has no such message.")
+                missing = (
+                    "such audit" if note.message_id is None else f"message {note.message_id!r} in this audit"
+                )
+                raise RefusedError(f"There is no {missing}.")
             event = Event(
                 audit_id=note.audit_id,
                 seq=await asyncio.to_thread(self._last_seq, note.audit_id) + 1,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -140,8 +140,14 @@ def read_answers(query: Query, study_id: str | None, rules: Rules) -> Answers:
         audits=audits,
         questions=questions,
         batches=batches,
-        waterfall=_waterfall(query, study, counted, conditions, items),
+        waterfall=_waterfall(query, study, _with_value(rows, audit, audits), conditions, items),
     )
+
+
+def _with_value(rows: pa.Table, audit: Codes, audits: list[str]) -> set[str]:
+    """The audits with an answer of the counted judge, also of those that are left out for other reasons."""
+    judged = rows["judged"].to_numpy().astype(bool)
+    return {audits[code] for code in np.unique(audit[judged]).tolist()}
 
 
 def counts_for(item: StudyItem, question: Question, rules: Rules) -> bool:
@@ -193,9 +199,10 @@ def _judged(query: Query, where: str, rules: Rules) -> pa.Table:
         SELECT mode, kind, dimension, condition_id, item_id, audit_id, min(judge) AS judge,
                avg(value) FILTER (dropped IS NULL) AS value,
                avg(unsure) FILTER (dropped IS NULL) AS unsure,
-               CASE WHEN count(*) FILTER (dropped IS NULL) = 0 THEN min(dropped) END AS dropped
+               CASE WHEN count(*) FILTER (dropped IS NULL) = 0 THEN min(dropped) END AS dropped,
+               bool_or(judgement_status = '{JudgementStatus.OK}') AS judged
         FROM (
-            SELECT mode, kind, dimension, condition_id, item_id, audit_id, judge,
+            SELECT mode, kind, dimension, condition_id, item_id, audit_id, judge, judgement_status,
                    CASE kind WHEN '{JudgementKind.STATEMENT}' THEN (verdict = 'true')::INT ELSE score END AS value,
                    coalesce(verdict = 'not_sure', FALSE)::INT AS unsure,
                    CASE WHEN judgement_status <> '{JudgementStatus.OK}' THEN 'judge: ' || judgement_status
@@ -307,20 +314,29 @@ def _failures(
 
 
 def _waterfall(
-    query: Query, study: str, counted: str, conditions: list[StudyCondition], items: list[StudyItem]
+    query: Query, study: str, judged: set[str], conditions: list[StudyCondition], items: list[StudyItem]
 ) -> list[Stage]:
+    """How far each condition has come; `judged` are the audits with a value from the counted judge."""
     rows = query(f"""
         SELECT mode, condition_id,
                count(DISTINCT slot_id) FILTER (status NOT IN ({_OPEN})) AS run,
                count(DISTINCT slot_id) FILTER (status = 'ok') AS valid,
-               count(DISTINCT slot_id) FILTER (status = 'ok' AND audit_id IN (
-                   SELECT audit_id FROM scores WHERE {study} AND {counted}
-                   AND kind <> '{JudgementKind.COHERENCE}' AND judgement_status = '{JudgementStatus.OK}')) AS judged,
                count(DISTINCT slot_id) FILTER (audit_id IN (SELECT audit_id FROM labels)) AS labelled,
                count(DISTINCT slot_id) FILTER (status = 'ok' AND intervened) AS intervened
         FROM audits WHERE {study} AND {_asked(study)} GROUP BY mode, condition_id
     """).to_pylist()
-    counts = {(row["mode"], row["condition_id"]): row for row in rows}
+    counts: dict[tuple[str, str], dict[str, Any]] = {(row["mode"], row["condition_id"]): row for row in rows}
+    # Counted here: the question who is judged has been asked, and it is the dearest one.
+    ended = query(f"""
+        SELECT mode, condition_id, slot_id, audit_id FROM audits
+        WHERE {study} AND status = '{AuditStatus.OK}' AND {_asked(study)}
+    """)
+    slots: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for mode, condition, slot, audit in zip(*(column.to_pylist() for column in ended.columns), strict=True):
+        if audit in judged:
+            slots[mode, condition].add(slot)
+    for key, row in counts.items():
+        row["judged"] = len(slots[key])
     planned: Counter[Mode] = Counter()
     for item in items:
         planned[item.mode] += item.repeats

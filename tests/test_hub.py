@@ -7,7 +7,7 @@ from collections import Counter
 
 from auditors.feed import Card, Cards, Ended, Hello
 from auditors.hub import Hub
-from store.records import AuditStatus, Mode
+from store.records import AuditStatus, CallRole, Mode
 
 
 def _card(index: int) -> Card:
@@ -47,3 +47,12 @@ async def test_a_reader_that_comes_when_the_run_is_over_is_told_so() -> None:
     await hub.end(Ended("finished"))
     frames = [frames async for frames in hub.subscribe(hub.reader())]
     assert isinstance(frames[-1][-1], Ended)
+
+
+async def test_what_judges_and_the_approver_write_is_no_part_of_the_conversation() -> None:
+    hub = _hub()
+    watch = hub.watch(_card(0))
+    watch.draft(CallRole.TARGET, "An answer")
+    for role in (CallRole.JUDGE, CallRole.REALISM):
+        watch.draft(role, '{"score": 1}')
+    assert (watch.draft_author, watch.draft_text, watch.card.last) == ("target", "An answer", "An answer")

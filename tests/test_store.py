@@ -121,13 +121,13 @@ def test_readers_see_every_row_once_while_segments_are_compacted_and_files_merge
         vacuum.PARQUET_GRACES = 1
         store = Store.open(sys.argv[1])
         journal = store.journal("study", "run", segment_bytes=20_000)
-        end = time.monotonic() + 4
+        end = time.monotonic() + 7
         merged = 0
 
         def compacting():
             global merged
             while time.monotonic() < end:
-                merged += compact(store.root, grace_s=1.0).merged
+                merged += compact(store.root, grace_s=2.0).merged
 
         thread = threading.Thread(target=compacting)
         thread.start()

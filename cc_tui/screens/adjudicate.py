@@ -13,11 +13,12 @@ from cc_tui.keymap import bindings
 from cc_tui.screens.dialogs import Choice, Text
 from cc_tui.screens.picking import Ask, Option, Pick
 from cc_tui.screens.round_screen import RoundScreen
-from cc_tui.state.labelling import answer_of, said, verdict_of
+from cc_tui.state.labelling import answer_of, said, spelled_out, verdict_of
 from cc_tui.state.reading import HIT
 from cc_tui.state.status import MODES
 from cc_tui.widgets.question import answer_keys, full_text
 from store.adjudication import CAUSES, Side, sides
+from store.labels import LabelLog
 from store.rubrics import new_version
 from store.text import one_line, printable
 
@@ -111,8 +112,10 @@ class AdjudicateScreen(RoundScreen):
             len([t for t in item.tasks if t.dimension not in self._sitting.state(item).decided])
             for item in items
         )
+        log = self._sitting.log
+        watch = "READ ONLY" if isinstance(log, LabelLog) and log.read_only else "ADJUDICATION"
         status = Content.assemble(
-            (f"{self._sitting.log.annotator} · ADJUDICATION  ", "bold"),
+            (f"{log.annotator} · {watch}  ", "bold"),
             f"{self._sitting.head.name} · {left} left · judges and names are hidden",
         )
         lines: list[Content] = []
@@ -164,8 +167,18 @@ class AdjudicateScreen(RoundScreen):
 
     def action_digit(self, digit: int) -> None:
         """Decide for another value."""
-        if self._open is not None and (answer := answer_of(self._question, digit)) is not None:
+        if self._open is None:
+            return
+        if spelled_out(self._question):
+            self.work("decide", self._number, str(digit))
+        elif (answer := answer_of(self._question, digit)) is not None:
             self._decide(answer)
+
+    async def _number(self, begun: str) -> None:
+        about = self._open
+        assert about is not None
+        if (answer := await self.ask_number(self._question, begun)) is not None:
+            await self._ask_why(about, answer)
 
     def action_verdict(self, word: str) -> None:
         """Decide for another verdict."""

@@ -11,7 +11,6 @@ from textual.widgets import Static
 
 from cc_tui.keymap import bindings
 from cc_tui.screens.dialogs import Choice, Line
-from cc_tui.screens.picking import Ask
 from cc_tui.screens.place import PlaceScreen, row_of
 from cc_tui.state.blocks import Voice
 from cc_tui.state.format import duration, progress
@@ -28,7 +27,6 @@ from cc_tui.state.status import MODES
 from cc_tui.widgets.question import Asked, QuestionPanel
 from store.errors import CcTuiError
 from store.labels import LabelLog
-from store.questions import Answer
 from store.records import RevealAt, RoundKind
 from store.sitting import Sitting
 from store.text import one_line
@@ -39,6 +37,7 @@ if TYPE_CHECKING:
     from textual.widget import Widget
 
     from cc_tui.screens.base import Services
+    from store.questions import Answer
     from store.rounds import Assigned
 
 _AHEAD = 3
@@ -272,18 +271,8 @@ class LabelScreen(PlaceScreen):
     async def _number(self, begun: str) -> None:
         place = self._labelling
         assert place is not None
-        question = place.question
-        text = await self.app.push_screen_wait(
-            Ask(f"A number from {question.low:g} to {question.high:g}", begun)
-        )
-        try:
-            number = None if text is None else float(text)
-        except ValueError:
-            place.last = f"{text!r} is no number."
-            number = None
-        if number is not None:
-            await self._do(lambda place: place.answer(Answer(score=number)))
-        self._show()
+        if (answer := await self.ask_number(place.question, begun)) is not None:
+            await self._do(lambda place: place.answer(answer))
 
     async def action_verdict(self, word: str) -> None:
         """Give a verdict on a statement."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 from textual import on
 from textual.containers import Container, Vertical
 from textual.widgets import Input
@@ -22,6 +23,7 @@ from cc_tui.state.wheel import offers, words
 from cc_tui.widgets.bars import RunBar
 from cc_tui.widgets.focus_bar import FocusBar
 from cc_tui.widgets.line_table import Column, LineTable
+from store.records import AuditStatus
 from store.text import one_line
 from store.transcripts import load_transcript
 
@@ -31,6 +33,19 @@ if TYPE_CHECKING:
     from textual.widget import Widget
 
     from cc_tui.screens.base import Services
+
+
+def verdict_of(audit: dict[str, Any], *, masked: bool) -> str:
+    """Why an audit of the store is not counted, or what the validity gate warns of; empty if nothing is against it.
+
+    Args:
+        audit: its row.
+        masked: whether conditions are hidden; an error's words may name the model, those of the gate do not.
+    """
+    if audit["reason"] and (audit["status"] == AuditStatus.INVALID or not masked):
+        return audit["reason"]
+    flags = msgspec.json.decode(audit["flags"] or "[]", type=list[dict[str, Any]])
+    return ", ".join(dict.fromkeys(f"⚑ {flag['flag']}" for flag in flags))
 
 
 def item_name(card: Card) -> str:
@@ -70,6 +85,7 @@ class LiveScreen(SteeringScreen):
         self._shown: tuple[str | None, int | None] = (None, None)
         self._touring = True
         self._over_since: float | None = None
+        self._looked_up: str | None = None
 
     def body(self) -> Iterable[Widget]:
         """The run above, the audits and the conversation below each other or side by side."""
@@ -99,6 +115,7 @@ class LiveScreen(SteeringScreen):
         if live.cards_version != cards or live.run_version != run:
             painted = self._table.show(live.rows(), self._empty(), keep=not self._touring)
             self._tour()
+            self._look_up()
         if live.talk_version != talk:
             shown = (live.focus, live.branch)
             if shown == self._shown:
@@ -122,6 +139,13 @@ class LiveScreen(SteeringScreen):
             self._over_since = None
             self._table.select(key)
 
+    def _look_up(self) -> None:
+        """Once the gate has thrown out the audit in view, ask the store why."""
+        card = self.services.live.card
+        if card is not None and card.status is AuditStatus.INVALID and card.audit_id != self._looked_up:
+            self._looked_up = card.audit_id
+            self.work("recorded", self._read, card.audit_id)
+
     def _empty(self) -> str:
         live = self.services.live
         if live.query:
@@ -138,7 +162,9 @@ class LiveScreen(SteeringScreen):
             title = [live.condition_of(card), MODES[card.mode], item_name(card)]
             marked = self._talk.marked if self._talk.marks else None
             if marked is not None and marked.message_id:
-                title.append(f"marked: {marked.label} ({marked.message_id})")
+                # The mark stands where the flag would: only here is it seen that a key flagged the message.
+                flag = " ⚑ flagged" if marked.flagged else ""
+                title.append(f"marked: {marked.label} ({marked.message_id}){flag}")
             elif live.draft_author:
                 title.append(f"{live.draft_author} writes")
             if live.branch is not None:
@@ -146,7 +172,8 @@ class LiveScreen(SteeringScreen):
             if card.state is not CardState.DONE and not self._talk.at_tail:
                 title.append("scrolled back: Enter follows")
         error = live.steering.error if live.steering else ""
-        self._bar.show(" · ".join(title), words(live), error)
+        said = words(live) or ([(live.verdict, "bad")] if live.verdict else [])
+        self._bar.show(" · ".join(title), said, error)
         self._keys.offer(offers(live, marked=self._talk.marks))
 
     def stay(self) -> None:
@@ -160,8 +187,9 @@ class LiveScreen(SteeringScreen):
         live = self.services.live
         live.focus_on(event.key)
         card = live.cards.get(event.key)
-        if card is not None and card.state is CardState.DONE:
-            # The engine lets finished conversations go after a while; the store has them all.
+        if card is not None and card.state is not CardState.RUNNING:
+            # The engine lets finished conversations go after a while, and has none of those that are judged again; the
+            # store has them all.
             self.services.send(Focus(None))
             self.work("recorded", self._read, event.key)
         else:
@@ -170,7 +198,8 @@ class LiveScreen(SteeringScreen):
 
     async def _read(self, audit_id: str) -> None:
         transcript = await self.ask(lambda reader: load_transcript(reader, audit_id))
-        self.services.live.show_recorded(audit_id, transcript.messages)
+        live = self.services.live
+        live.show_recorded(audit_id, transcript.messages, verdict_of(transcript.audit, masked=live.masked))
         self.flush()
 
     @on(LineTable.Entered)

@@ -12,7 +12,7 @@ from cc_tui.keymap import bindings
 from cc_tui.screens.dialogs import Choice
 from cc_tui.screens.round_screen import RoundScreen
 from cc_tui.state.blocks import Block, Voice, judgement_blocks
-from cc_tui.state.labelling import answer_of, said, verdict_of
+from cc_tui.state.labelling import answer_of, said, spelled_out, verdict_of
 from cc_tui.state.reading import Place, Reading, places_of
 from cc_tui.state.reveal import WRONG, plot, voices, why_drawn
 from cc_tui.state.status import MODES
@@ -135,7 +135,13 @@ class RevealScreen(RoundScreen):
 
     async def action_digit(self, digit: int) -> None:
         """Say another value."""
-        if (answer := answer_of(self._question, digit)) is not None:
+        if spelled_out(self._question):
+            self.work("number", self._number, str(digit))
+        elif (answer := answer_of(self._question, digit)) is not None:
+            await self._revise(answer)
+
+    async def _number(self, begun: str) -> None:
+        if (answer := await self.ask_number(self._question, begun)) is not None:
             await self._revise(answer)
 
     async def action_verdict(self, word: str) -> None:

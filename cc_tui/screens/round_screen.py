@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cc_tui.screens.base import AppScreen
 from cc_tui.screens.dialogs import Text, text_of
+from cc_tui.screens.picking import Ask
 from cc_tui.state.blocks import Voice, transcript_blocks
 from cc_tui.widgets.conversation import Conversation
-from store.errors import CcTuiError
+from store.errors import CcTuiError, InputError
+from store.questions import Answer
 from store.transcripts import load_transcript
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from cc_tui.screens.base import Services
     from cc_tui.state.blocks import Block
+    from store.questions import Question
     from store.reader import Reader
     from store.transcripts import Transcript
 
@@ -71,6 +74,19 @@ class RoundScreen(AppScreen):
         """What is shown of a transcript."""
         self.say_simulated(transcript.audit["simulated"])
         return transcript_blocks(transcript.messages, transcript.final_view, blind=True)
+
+    async def ask_number(self, question: Question, begun: str) -> Answer | None:
+        """A number that no single key gives, from a line to write; raise `InputError` if it is none of the scale."""
+        title = f"A number from {question.low:g} to {question.high:g}"
+        text = await self.app.push_screen_wait(Ask(title, begun))
+        if text is None:
+            return None
+        try:
+            answer = Answer(score=float(text))
+        except ValueError:
+            raise InputError(f"{text!r} is no number.") from None
+        question.check(answer)
+        return answer
 
     async def show_agreement(self) -> None:
         """Show how people and judges agree in the round; refused while an item is hidden."""

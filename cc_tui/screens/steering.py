@@ -236,8 +236,9 @@ class SteeringScreen(AppScreen):
 
     def _wheel(self) -> Steering | None:
         """The wheel of the audit in focus; without one, say why."""
-        if self.query_one(LineTable).cursor != self._live.focus:
-            # The key came sooner than the change of focus: it could be about either audit.
+        if self.query_one(LineTable).cursor not in (None, self._live.focus):
+            # The key came sooner than the change of focus: it could be about either audit. Where the filter leaves no
+            # row, the audit in view is still the one in focus.
             return None
         if why := why_not(self._live):
             self.tell(why)

@@ -48,6 +48,8 @@ class LiveState:
     """The one branch of it that is shown; None for all of them as they came."""
     steering: Steering | None = None
     """Who has the wheel of the focused audit; None until the engine says so, and for what the store told."""
+    verdict: str = ""
+    """What the store says against the focused audit, once it has ended (quotes model text: untrusted)."""
     draft_author: str = ""
     draft: str = ""
     query: str = ""
@@ -120,11 +122,12 @@ class LiveState:
         self.branch = None
         self._empty()
 
-    def show_recorded(self, audit_id: str, messages: Iterable[Message]) -> None:
+    def show_recorded(self, audit_id: str, messages: Iterable[Message], verdict: str = "") -> None:
         """Take a finished conversation as the store has it, unless another audit has come into focus."""
         if audit_id == self.focus:
             self._empty()
             self.tree = Tree.of(map(entry_of, messages))
+            self.verdict = verdict
 
     def show_branch(self, branch: int | None) -> None:
         """Show one branch of the focused conversation, or all of it."""
@@ -163,7 +166,9 @@ class LiveState:
 
     def worth_watching(self) -> str | None:
         """An audit under way that somebody who chose none would like to see: the uppermost of the longer ones."""
-        under_way = [card for card in self.rows() if card.state is CardState.RUNNING]
+        open_ones = [card for card in self.rows() if card.state is not CardState.DONE]
+        # Where transcripts of the store are judged, nothing else is under way.
+        under_way = [card for card in open_ones if card.state is CardState.RUNNING] or open_ones
         longer = [card for card in under_way if card.mode is not Mode.SINGLE_TURN]
         chosen = next(iter(longer or under_way), None)
         return chosen.audit_id if chosen else None
@@ -215,7 +220,7 @@ class LiveState:
         return " ".join(told).lower()
 
     def _empty(self) -> None:
-        self.tree, self.steering = Tree(), None
+        self.tree, self.steering, self.verdict = Tree(), None, ""
         self.draft_author, self.draft = "", ""
         self._talked()
 

@@ -95,6 +95,7 @@ def offers(live: LiveState, *, marked: bool) -> dict[str, str]:
             "steer.end": "end",
         }
     if steering.held:
-        return {"steer.hold": "let go", "steer.step": "step", "steer.approving": "ask me", **drive}
+        mark = {"steer.previous_message": "mark"}
+        return {"steer.hold": "let go", "steer.step": "step", "steer.approving": "ask me", **drive, **mark}
     asks = {"steer.approving": "don't ask" if steering.approving else "ask me"}
     return {"steer.hold": "hold", **asks, **drive, "steer.previous_message": "mark"}

@@ -24,6 +24,10 @@ SCREENS = {
     "sql": "SQL",
     "training": "Training",
 }
+_SHORT = SCREENS | {"transcripts": "List", "training": "Train"}
+"""Where the others have no room beside the rest of the line."""
+_NAME = 8
+"""Cells that the study's name needs at least."""
 _EVERY_S = 0.5
 SIMULATED = Content.styled(" SIMULATED ", "bold $background on $tone-user")
 
@@ -50,19 +54,24 @@ class TopBar(Widget):
     def render(self) -> Content:
         """The screens at the left, the study at the right."""
         study, told_state, simulated = self._told
-        between = "  " if self.content_size.width >= 100 else " "
-        tabs = Content(between).join(
-            Content.styled(f"[{title}]", "bold")
-            if mode == self._mode
-            else Content.styled(f"F{number} {title}", "$tone-soft")
-            for number, (mode, title) in enumerate(SCREENS.items(), 1)
-        )
-        badge = Content.assemble(" ", SIMULATED) if simulated else Content("")
+        badge = SIMULATED if simulated else Content("")
         state = Content.styled(f" · {told_state}" if told_state else "", "$tone-soft")
-        room = self.content_size.width - tabs.cell_length - badge.cell_length - state.cell_length - 2
+        rest = badge.cell_length + state.cell_length
+        tabs = self._tabs(SCREENS, "  ")
+        if tabs.cell_length + rest + _NAME > self.content_size.width:
+            tabs = self._tabs(_SHORT, " ")
+        room = self.content_size.width - tabs.cell_length - rest - 1
         right = Content.assemble(one_line(study, max(room, 0)), state, badge)
         gap = self.content_size.width - tabs.cell_length - right.cell_length
         return Content.assemble(tabs, " " * max(gap, 1), right)
+
+    def _tabs(self, titles: dict[str, str], between: str) -> Content:
+        return Content(between).join(
+            Content.styled(f"[{title}]", "bold")
+            if mode == self._mode
+            else Content.styled(f"F{number} {title}", "$tone-soft")
+            for number, (mode, title) in enumerate(titles.items(), 1)
+        )
 
 
 class RunBar(Widget):

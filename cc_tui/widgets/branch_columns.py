@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
+from cc_tui.keymap import key_of
 from cc_tui.widgets.block_lines import block_lines, line_parts
 from cc_tui.widgets.line_view import Line, LineView, Part, fit
 from store.text import one_line
@@ -105,10 +106,15 @@ class BranchColumns(LineView):
         return (self._width - len(_BETWEEN[0])) // 2 if self._both else self._width
 
     def _titles(self) -> tuple[Part, ...]:
+        if not self._both:
+            here, other = (one_line(self._sides[number].title) for number in (self._active, 1 - self._active))
+            half = self._width // 2
+            return (
+                (fit(f"▸ {here}", self._width - half), "bold active"),
+                (fit(f"  {key_of('compare.side').shown}: {other}", half), "soft"),
+            )
         parts: list[Part] = []
         for number, side in enumerate(self._sides):
-            if not self._both and number != self._active:
-                continue
             here = number == self._active
             mark = "▸" if here else " "
             parts += [_BETWEEN] * bool(parts)

@@ -25,7 +25,7 @@ class FocusBar(Widget):
         self._told: tuple[str, Sequence[tuple[str, str]], str] = ("", (), "")
 
     def show(self, title: str, words: Sequence[tuple[str, str]], error: str) -> None:
-        """Say what is in focus; `words` come with their tones, and `error` is untrusted."""
+        """Say what is in focus; `words` come with their tones, and neither they nor `error` are trusted."""
         told = (title, words, error)
         if told != self._told:
             resized = bool(error) != bool(self._told[2])
@@ -40,13 +40,16 @@ class FocusBar(Widget):
         left = room
         for text, tone in words:
             # What has no room is left out whole; the first words matter most.
+            text = one_line(text, room)
             left -= len(text) + 3
             if left < -3:
                 break
             said.append(Content.styled(text, " ".join(_STYLES.get(name, name) for name in tone.split())))
         lines = [Content(one_line(title, room)), Content(" · ").join(said)]
         if error:
-            lines.append(Content.styled(one_line(f"Not done: {error}", room), "bold $tone-bad"))
+            lines.append(
+                Content.styled(one_line(f"Not done: {error.removeprefix('Error: ')}", room), "bold $tone-bad")
+            )
         return Content("\n").join(lines)
 
 

@@ -19,6 +19,7 @@ from cc_tui.screens.reveal import RevealScreen
 from cc_tui.widgets.conversation import Conversation
 from store.adjudication import plan_adjudication
 from store.labels import LabelLog, label_files, read_labels
+from store.questions import read_schema
 from store.reader import Reader
 from store.records import LabelAction, Mode, RevealAt, RoundKind
 from store.round_plan import Wish, plan_round
@@ -26,6 +27,8 @@ from store.rounds import find_round, save_round
 from store.rubrics import versions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from textual.pilot import Pilot
 
     from store.records import Label
@@ -483,6 +486,47 @@ async def test_people_who_differ_are_settled_without_names_and_without_judges(st
     assert [(e.score, e.reason) for e in decided[1:]] == [(5.0, "other"), (None, "values_differ")]
     assert decided[0].score in (2.0, 9.0)
     assert len(versions(study_store)) == 1
+
+
+async def test_a_number_of_a_long_scale_is_written_out_on_every_screen(study_store: Store, tmp_path: Path):
+    schema = tmp_path / "schema.toml"
+    schema.write_text('[[labels]]\nname = "warmth"\ntext = "How warm?"\nscale = [0, 100]\n')
+    head = plan(study_store, modes=(Mode.SELF_REPORT,), schema=tuple(read_schema(schema)), size=1, block=1)
+    for name, number in (("ann", "75"), ("bo", "20")):
+        app = labelling(study_store, name)
+        async with app.run_test() as pilot:
+            await ready(pilot)
+            await write_number(pilot, "999")
+            await until(pilot, lambda: any("not 999" in n.message for n in pilot.app._notifications))
+            await write_number(pilot, number)
+            await until(pilot, lambda: pilot.app.screen.labelling.item is None)
+            if name == "bo":
+                await pilot.press("enter")
+                await until(pilot, lambda: "you, blind" in screen_text(pilot))
+                await write_number(pilot, "31")
+                await until(pilot, lambda: "31 from now on" in screen_text(pilot))
+    made, items = plan_adjudication(study_store, head.name, ["cy"])
+    save_round(study_store, made, items)
+    app = labelling(study_store, "cy")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "decided on a screen of its own" in screen_text(pilot))
+        await pilot.press("enter")
+        await until(pilot, lambda: "B  " in screen_text(pilot))
+        await write_number(pilot, "60")
+        await until(pilot, lambda: isinstance(app.screen, Choice))
+        await pilot.press("s")
+        await until(pilot, lambda: bool(app.screen.query(Input)))
+        await pilot.press("enter")
+        await until(pilot, lambda: "Everything in this round is decided" in screen_text(pilot))
+    assert {e.score for e in acts(study_store, "bo") if e.action is LabelAction.REVISE} == {31.0}
+    assert [e.score for e in acts(study_store, "cy") if e.action is LabelAction.ADJUDICATE] == [60.0]
+
+
+async def write_number(pilot: Pilot, number: str) -> None:
+    """Press the first digit, which opens a line, and write the others."""
+    await pilot.press(number[0])
+    await until(pilot, lambda: bool(pilot.app.screen.query(Input)))
+    await pilot.press(*number[1:], "enter")
 
 
 def test_every_label_key_answers_once():

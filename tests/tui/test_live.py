@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 from textual.widgets import Input
+from tui_study import RUN, STUDY
 from tui_support import FORBIDDEN, HOSTILE, LONG_LINE, card, screen_text, totals, until
 
 from auditors.feed import (
@@ -23,12 +24,16 @@ from auditors.feed import (
     SetPaused,
     Stop,
 )
+from auditors.rows import cancelled
 from cc_tui.app import INTERRUPTED, TERMINATED, CcTuiApp
 from cc_tui.screens.dialogs import Choice
+from cc_tui.screens.live import verdict_of
 from cc_tui.screens.run_control import RunControl
 from cc_tui.widgets.conversation import Conversation
 from cc_tui.widgets.line_table import LineTable
+from store.reader import Reader
 from store.records import AuditStatus
+from store.transcripts import load_transcript
 
 if TYPE_CHECKING:
     from textual.pilot import Pilot
@@ -135,6 +140,41 @@ async def test_the_tail_is_followed_until_the_reader_scrolls_up(engine: Engine, 
         await pilot.press("enter")
         assert app.screen.query_one(Conversation).at_tail
         assert "scrolled back" not in screen_text(pilot)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_why_the_gate_threw_out_the_audit_in_view_is_read_from_the_store(
+    engine: Engine, study_store: Store, size
+):
+    assert verdict_of(load_transcript(Reader(study_store), "audit-01").audit, masked=False) == ""
+    reason = f"The validity gate found leading_question in m4 (it leads): {HOSTILE}"
+    row = Reader(study_store).rows("SELECT * FROM audits WHERE audit_id = 'audit-01'")[0]
+    thrown_out = msgspec.structs.replace(cancelled(row, reason), status=AuditStatus.INVALID)
+    journal = study_store.journal(STUDY, RUN)
+    journal.append([thrown_out]).result()
+    journal.close()
+    app = CcTuiApp(study_store, socket=engine.path)
+    async with engine.serve(), app.run_test(size=size) as pilot:
+        await until(pilot, lambda: app.services.live.focus is not None)
+        live = app.services.live
+        engine.tell(
+            Cards([card(0, audit_id="audit-01", state=CardState.RUNNING, status=AuditStatus.RUNNING)])
+        )
+        await until(pilot, lambda: "audit-01" in live.cards)
+        app.screen.flush()
+        app.screen.query_one(LineTable).select("audit-01")
+        await until(pilot, lambda: live.focus == "audit-01")
+        assert "validity gate" not in screen_text(pilot)
+        engine.tell(Cards([card(0, audit_id="audit-01", state=CardState.DONE, status=AuditStatus.INVALID)]))
+        await until(pilot, lambda: "The validity gate found" in screen_text(pilot))
+        assert not [sign for sign in FORBIDDEN if sign in screen_text(pilot)]
+
+
+def test_a_verdict_names_warnings_and_hides_what_may_tell_the_condition():
+    flags = '[{"flag": "truncated_reply"}]'
+    row = {"status": AuditStatus.INFRA_ERROR, "reason": "model x is gone", "flags": flags}
+    assert verdict_of(row, masked=False) == "model x is gone"
+    assert verdict_of(row, masked=True) == "⚑ truncated_reply"
 
 
 async def test_filter_narrows_the_table_and_escape_clears_it(engine: Engine, empty_store: Store):
@@ -290,3 +330,16 @@ async def test_the_run_is_steered_from_its_panel(engine: Engine, empty_store: St
         assert wanted == [16, 17, 9]
         assert SetPaused(True) in engine.commands
         await until(pilot, lambda: not isinstance(app.screen, RunControl))
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+async def test_simulated_data_are_marked_however_narrow_the_terminal_is(
+    engine: Engine, empty_store: Store, width: int
+):
+    app = CcTuiApp(empty_store, socket=engine.path)
+    async with engine.serve(), app.run_test(size=(width, 24)) as pilot:
+        await until(pilot, lambda: "shutdown/" in screen_text(pilot))
+        assert " SIMULATED " in screen_text(pilot).splitlines()[0] + " "
+        for key in ("f2", "f4"):
+            await pilot.press(key)
+            await until(pilot, lambda: " SIMULATED " in screen_text(pilot).splitlines()[0] + " ")

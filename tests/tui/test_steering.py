@@ -335,6 +335,8 @@ async def test_a_message_is_flagged_and_noted_without_stepping_in(engine: Engine
         await at_the_wheel(pilot, engine, *branched())
         await pilot.press("left_square_bracket", "m")
         assert await sent(pilot, engine) == Mark(AUDIT, "m8", "")
+        await drawn(pilot)
+        assert "(m8) ⚑ flagged" in screen_text(pilot)
         await pilot.press("M")
         await editor(pilot)
         assert "left out" not in screen_text(pilot)
@@ -537,3 +539,14 @@ async def test_letters_in_the_filter_are_no_commands(engine: Engine, empty_store
         await pilot.press("slash", *"hdax")
         assert app.screen.query_one("#filter", Input).value == "hdax"
         await nothing_sent(pilot, engine)
+
+
+async def test_the_wheel_stays_in_reach_when_the_filter_leaves_no_row(engine: Engine, empty_store: Store):
+    app = CcTuiApp(empty_store, socket=engine.path)
+    async with engine.serve(), app.run_test() as pilot:
+        await at_the_wheel(pilot, engine, *branched(), proposed=PROPOSAL)
+        await pilot.press("slash", *"nothing", "enter")
+        await drawn(pilot)
+        assert "None of the" in screen_text(pilot)
+        await pilot.press("E")
+        await until(pilot, lambda: isinstance(app.screen, Choice))
