@@ -159,6 +159,7 @@ def collect_instructions(
         InputError: they are not all there afterwards.
     """
     from auditors.training.build import instructions_file, lacks_instructions
+    from auditors.training.distill import Outcome
     from auditors.training.rows import encode_rows, write_whole
 
     if not lacks_instructions(recipe):
@@ -166,9 +167,13 @@ def collect_instructions(
     data = recipe.recipe.data
     found = asyncio.run(_distilled(recipe, config, instructions=True, speed=speed, max_cost=max_cost))
     if len(found.rows) < data.instruction_rows:
+        again = any(found.outcomes.get(each) for each in (Outcome.NOT_ASKED, Outcome.FAILED))
+        cure = (
+            "the same command goes on" if again else f"set `instruction_rows = {len(found.rows)}`, or fewer"
+        )
         raise InputError(
             f"{recipe.path}: of {data.instruction_rows} instruction rows {len(found.rows)} are there "
-            f"({_counts(found.outcomes)}); the same command goes on."
+            f"({_counts(found.outcomes)}); {cure}."
         )
     write_whole(instructions_file(recipe), encode_rows(found.rows))
     return found.cost
