@@ -15,7 +15,6 @@ from cc_tui.feed_client import FeedClient
 from cc_tui.keymap import bindings
 from cc_tui.screens.base import AppScreen, Services
 from cc_tui.screens.dialogs import Choice, help_screen
-from cc_tui.state.rounds import hidden_sitting
 from cc_tui.widgets.bars import SCREENS
 from cc_tui.widgets.theme import CALM, tones
 from store.errors import CcTuiError
@@ -100,6 +99,9 @@ class CcTuiApp(App[None]):
 
     async def _stay_blind(self, annotator: str) -> None:
         """Sit down at once where labels of the annotator are still hidden: no screen may show what is."""
+        # Only who has a name waits for this import at the start.
+        from cc_tui.state.rounds import hidden_sitting
+
         try:
             self.services.sitting = await asyncio.to_thread(hidden_sitting, self.services.store, annotator)
         except CcTuiError:

@@ -97,8 +97,8 @@ TITLES = {
 }
 
 
-def _turns(scope: str) -> tuple[Key, ...]:
-    """Keys to read a transcript with while something is asked about it."""
+def _turns(scope: str, unfold: str = "") -> tuple[Key, ...]:
+    """Keys to read a transcript with; `unfold` is the word for that in the key bar."""
     target = "next or previous turn of the target"
     return (
         Key(f"{scope}.down", "j,down", "move(1)", "next turn", "turn"),
@@ -109,8 +109,17 @@ def _turns(scope: str) -> tuple[Key, ...]:
         Key(f"{scope}.page_up", "K,pageup", "page(-1)", "page down or up"),
         Key(f"{scope}.first", "g,home", "edge(-1)", "top or end"),
         Key(f"{scope}.last", "G,end", "edge(1)", "top or end"),
-        Key(f"{scope}.open", "o", "unfold", "open or close what is folded at the mark"),
+        Key(f"{scope}.open", "o", "unfold", "open or close what is folded at the mark", unfold),
         Key(f"{scope}.open_all", "O", "unfold_all", "open or close everything that is folded"),
+    )
+
+
+def _answers(scope: str, number: str, verdict: str = "") -> tuple[Key, ...]:
+    """Keys that answer a question; `number` says what the digits do, and `verdict` what the letters do besides."""
+    verdicts = {"true": "t", "false": "f", "not_sure": "n"}
+    return (
+        *(Key(f"{scope}.digit_{n}", str(n), f"digit({n})", number) for n in (*range(1, 10), 0)),
+        *(Key(f"{scope}.{v}", key, f"verdict('{v}')", verdict or number) for v, key in verdicts.items()),
     )
 
 
@@ -204,22 +213,7 @@ KEYS: tuple[Key, ...] = (
     Key("run.one_less", "left_square_bracket", "lanes(-0.001)", "one less"),
     Key("run.stop", "x", "stop", "stop the run; asks first"),
     Key("run.back", "escape,u,q", "back", "go back"),
-    Key("reader.down", "j,down", "move(1)", "next turn", "turn"),
-    Key("reader.up", "k,up", "move(-1)", "previous turn"),
-    Key(
-        "reader.next_target",
-        "right_square_bracket",
-        "target(1)",
-        "next or previous turn of the target",
-        "target",
-    ),
-    Key("reader.previous_target", "left_square_bracket", "target(-1)", "next or previous turn of the target"),
-    Key("reader.page_down", "J,pagedown", "page(1)", "page down or up", "page"),
-    Key("reader.page_up", "K,pageup", "page(-1)", "page down or up"),
-    Key("reader.first", "g,home", "edge(-1)", "top or end"),
-    Key("reader.last", "G,end", "edge(1)", "top or end"),
-    Key("reader.open", "o", "unfold", "open or close what is folded at the mark", "unfold"),
-    Key("reader.open_all", "O", "unfold_all", "open or close everything that is folded"),
+    *_turns("reader", unfold="unfold"),
     Key(
         "reader.judges",
         "p",
@@ -245,16 +239,9 @@ KEYS: tuple[Key, ...] = (
     Key("reader.next", "n", "neighbour(1)", "next or previous transcript of the list", "next"),
     Key("reader.previous", "N", "neighbour(-1)", "next or previous transcript of the list"),
     Key("reader.back", "escape,backspace", "back", "back to the list", "back"),
-    *(
-        Key(f"label.digit_{digit}", str(digit), f"digit({digit})", "give this score, 0 is 10; or this choice")
-        for digit in (*range(1, 10), 0)
-    ),
-    Key("label.true", "t", "verdict('true')", "the answer supports the statement: true, false, not sure"),
-    Key("label.false", "f", "verdict('false')", "the answer supports the statement: true, false, not sure"),
-    Key(
-        "label.not_sure",
-        "n",
-        "verdict('not_sure')",
+    *_answers(
+        "label",
+        "give this score, 0 is 10; or this choice",
         "the answer supports the statement: true, false, not sure",
     ),
     Key(
@@ -287,13 +274,7 @@ KEYS: tuple[Key, ...] = (
     Key("label.unblind", "B", "unblind", "break the blindness of this item; asks first, and is on record"),
     Key("label.take", "X", "take_over", "take the name over from another window"),
     *_turns("label"),
-    *(
-        Key(f"reveal.digit_{digit}", str(digit), f"digit({digit})", "another value now; the blind one stays")
-        for digit in (*range(1, 10), 0)
-    ),
-    Key("reveal.true", "t", "verdict('true')", "another value now; the blind one stays"),
-    Key("reveal.false", "f", "verdict('false')", "another value now; the blind one stays"),
-    Key("reveal.not_sure", "n", "verdict('not_sure')", "another value now; the blind one stays"),
+    *_answers("reveal", "another value now; the blind one stays"),
     Key("reveal.keep", "k", "keep", "stand by the blind value", "keep"),
     Key("reveal.wrong", "x", "wrong", "a judge is wrong: which one, and why", "judge wrong"),
     Key("reveal.next", "right,enter", "item(1)", "next or previous item", "next"),
@@ -306,16 +287,10 @@ KEYS: tuple[Key, ...] = (
     Key("reveal.page_up", "K,pageup", "page(-1)", "page the transcript down or up"),
     Key("reveal.quote", "c", "quote", "go to the next passage that a judge cites", "quote"),
     Key("reveal.back", "escape", "back", "go on labelling", "back"),
-    *(
-        Key(f"adjudicate.digit_{digit}", str(digit), f"digit({digit})", "another value")
-        for digit in (*range(1, 10), 0)
-    ),
+    *_answers("adjudicate", "another value"),
     Key("adjudicate.side_a", "a", "side(0)", "decide for this answer", "A"),
     Key("adjudicate.side_b", "b", "side(1)", "decide for this answer", "B"),
     Key("adjudicate.side_c", "d", "side(2)", "decide for a third person's answer, C"),
-    Key("adjudicate.true", "t", "verdict('true')", "another value"),
-    Key("adjudicate.false", "f", "verdict('false')", "another value"),
-    Key("adjudicate.not_sure", "n", "verdict('not_sure')", "another value"),
     Key(
         "adjudicate.none",
         "N",

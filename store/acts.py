@@ -39,6 +39,11 @@ class Past:
         self.annotator = annotator
         self.events = events
 
+    read_only = True
+
+    def close(self) -> None:
+        """There is nothing to let go."""
+
     def append(self, *labels: Label) -> None:
         """Refuse."""
         raise InputError(f"The labels of {self.annotator} are only looked at here.")

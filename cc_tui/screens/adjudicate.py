@@ -5,34 +5,28 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from textual.containers import Container, Vertical
 from textual.content import Content
-from textual.widgets import Static
 
 from cc_tui.keymap import bindings
-from cc_tui.screens.dialogs import Choice, Text
+from cc_tui.screens.dialogs import Choice
 from cc_tui.screens.picking import Ask, Option, Pick
-from cc_tui.screens.round_screen import RoundScreen
-from cc_tui.state.labelling import answer_of, said, spelled_out, verdict_of
+from cc_tui.screens.review import ReviewScreen
+from cc_tui.state.labelling import said
 from cc_tui.state.reading import HIT
 from cc_tui.state.status import MODES
-from cc_tui.widgets.question import answer_keys, full_text
+from cc_tui.widgets.question import answer_keys
 from store.adjudication import CAUSES, Side, sides
-from store.labels import LabelLog
 from store.rubrics import new_version
 from store.text import one_line, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from textual.widget import Widget
+    from collections.abc import Callable
 
     from cc_tui.screens.base import Services
     from cc_tui.screens.picking import Picked
     from store.questions import Answer, Question
     from store.records import Label
     from store.rounds import Assigned, Task
-    from store.sitting import Sitting
 
 _CAUSE_KEYS = dict(zip("gmstvo", CAUSES, strict=True))
 _SIDE_KEYS = "abd"
@@ -47,50 +41,37 @@ _WORDS = {
 }
 
 
-class AdjudicateScreen(RoundScreen):
+class AdjudicateScreen(ReviewScreen):
     """The questions on which people differ, one after the other."""
 
-    MODE = "label"
     SCOPES = ("adjudicate",)
     BINDINGS = bindings("adjudicate")
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
-        assert services.sitting is not None
-        self._sitting: Sitting = services.sitting
         self._open: tuple[Assigned, Task] | None = None
         self._sides: list[Side] = []
         self._passage = -1
         self._since = monotonic()
-        self._last = ""
-
-    def body(self) -> Iterable[Widget]:
-        """Status, transcript, and what people said."""
-        yield Static(markup=False, id="label-status")
-        with Container(id="label-panes"):
-            yield self.talk
-            with Vertical(id="label-side"):
-                yield Static(markup=False, id="sides")
-
-    def on_mount(self) -> None:
-        """Go to the first open question."""
-        self.work("item", self._go_on)
 
     @property
-    def _question(self) -> Question:
-        assert self._open is not None
+    def question(self) -> Question | None:
+        """The question to decide; None when all are decided."""
+        if self._open is None:
+            return None
         _, task = self._open
-        return self._sitting.head.question(task.dimension, task.kind)
+        return self.sitting.head.question(task.dimension, task.kind)
 
     def _next(self) -> tuple[Assigned, Task] | None:
-        for item in self._sitting.items:
-            decided = self._sitting.state(item).decided
+        for item in self.sitting.items:
+            decided = self.sitting.state(item).decided
             for task in item.tasks:
                 if task.dimension not in decided:
                     return item, task
         return None
 
-    async def _go_on(self) -> None:
+    async def load(self) -> None:
+        """Go to the first open question."""
         self._open = await self.off(self._next)
         self._passage, self._since = -1, monotonic()
         if self._open is None:
@@ -99,41 +80,39 @@ class AdjudicateScreen(RoundScreen):
             self._draw()
             return
         item, task = self._open
-        self._sitting.open(item)
+        self.sitting.open(item)
         await self.services.heed_blindness()
-        store, head = self.services.store, self._sitting.head
+        store, head = self.services.store, self.sitting.head
         self._sides = await self.off(lambda: sides(store, head, item.audit_id, task.dimension))
         self.talk.load(self.blocks_of(await self.blind_transcript(item.audit_id)))
         self._draw()
 
     def _draw(self) -> None:
-        items = self._sitting.items
+        items = self.sitting.items
         left = sum(
-            len([t for t in item.tasks if t.dimension not in self._sitting.state(item).decided])
+            len([t for t in item.tasks if t.dimension not in self.sitting.state(item).decided])
             for item in items
         )
-        log = self._sitting.log
-        watch = "READ ONLY" if isinstance(log, LabelLog) and log.read_only else "ADJUDICATION"
-        status = Content.assemble(
-            (f"{log.annotator} · {watch}  ", "bold"),
-            f"{self._sitting.head.name} · {left} left · judges and names are hidden",
-        )
+        title = "READ ONLY" if self.sitting.log.read_only else "ADJUDICATION"
+        facts = f"{self.sitting.head.name} · {left} left · judges and names are hidden"
         lines: list[Content] = []
-        if self._open is not None:
+        question = self.question
+        if self._open is not None and question is not None:
             item, _ = self._open
-            status = Content.assemble(status, f" · {item.alias} {MODES[item.mode]}")
-            question = self._question
-            title = Content.assemble((one_line(question.title, 40), "bold"), "  ")
-            lines = [Content.assemble(title, (one_line(question.text, 200), "$tone-soft"))]
+            facts += f" · {item.alias} {MODES[item.mode]}"
+            name = Content.assemble((one_line(question.title, 40), "bold"), "  ")
+            lines = [Content.assemble(name, (one_line(question.text, 200), "$tone-soft"))]
             lines += [_told(side) for side in self._sides]
             letters = ", ".join(f"{_SIDE_KEYS[i]} = {side.name}" for i, side in enumerate(self._sides[:3]))
             lines.append(
                 Content.assemble((letters, "bold $tone-active"), " · N no single answer · or another value:")
             )
             lines.append(answer_keys(question))
-        lines.append(Content.styled(one_line(self._last, 200), "$tone-soft"))
-        self.query_one("#label-status", Static).update(status)
-        self.query_one("#sides", Static).update(Content("\n").join(lines))
+        self.draw_around(title, facts, lines)
+
+    async def give(self, answer: Answer) -> None:
+        """Decide for another value."""
+        self._decide(answer)
 
     def _decide(self, answer: Answer | None) -> None:
         """Ask for the cause and a note, then put the decision on record."""
@@ -151,39 +130,18 @@ class AdjudicateScreen(RoundScreen):
         seconds = round(monotonic() - self._since, 3)
         cause = _CAUSE_KEYS[key]
         await self._do(
-            lambda: self._sitting.adjudicate(item, task, answer, cause, note or "", seconds=seconds),
+            lambda: self.sitting.adjudicate(item, task, answer, cause, note or "", seconds=seconds),
             f"{task.dimension}: {value}, {cause}. u takes it back.",
         )
 
     async def _do(self, act: Callable[[], object], told: str) -> None:
-        if await self.act(lambda: (act(), True)[1]):
-            self._last = told
-            await self._go_on()
+        if await self.done(act, told):
+            await self.load()
 
     def action_side(self, index: int) -> None:
         """Decide for one of the answers."""
         if index < len(self._sides):
             self._decide(self._sides[index].answer)
-
-    def action_digit(self, digit: int) -> None:
-        """Decide for another value."""
-        if self._open is None:
-            return
-        if spelled_out(self._question):
-            self.work("decide", self._number, str(digit))
-        elif (answer := answer_of(self._question, digit)) is not None:
-            self._decide(answer)
-
-    async def _number(self, begun: str) -> None:
-        about = self._open
-        assert about is not None
-        if (answer := await self.ask_number(self._question, begun)) is not None:
-            await self._ask_why(about, answer)
-
-    def action_verdict(self, word: str) -> None:
-        """Decide for another verdict."""
-        if self._open is not None and self._question.kind == "statement":
-            self._decide(verdict_of(word))
 
     def action_no_single_answer(self) -> None:
         """Let both answers stand."""
@@ -191,18 +149,18 @@ class AdjudicateScreen(RoundScreen):
 
     def action_undo(self) -> None:
         """Take the last decision back."""
-        self.work("act", self._do, self._sitting.undo, "Taken back.")
+        self.work("act", self._do, self.sitting.undo, "Taken back.")
 
     def action_passage(self) -> None:
         """Go to the next passage that somebody gave as evidence."""
         passages = [(side.name, span) for side in self._sides for span in side.spans if span.message_id]
         if not passages:
-            self._last = "Nobody gave a passage."
+            self.last = "Nobody gave a passage."
         else:
             self._passage = (self._passage + 1) % len(passages)
             name, span = passages[self._passage]
             self._point(span)
-            self._last = f"{name}: “{span.quote}”"
+            self.last = f"{name}: “{span.quote}”"
         self._draw()
 
     def _point(self, span: Label) -> None:
@@ -212,16 +170,16 @@ class AdjudicateScreen(RoundScreen):
 
     def action_rubric(self) -> None:
         """Show the full rubric."""
-        if self._open is not None:
-            self.app.push_screen(Text("Rubric", Content("\n").join(full_text(self._question))))
+        if self.question is not None:
+            self.show_rubric(self.question)
 
     def action_new_rubric(self) -> None:
         """Write a new version of one of the question's bands."""
-        if self._open is None:
+        if self.question is None:
             return
-        bands = self._question.bands
+        bands = self.question.bands
         if not bands:
-            self._last = "This question has no bands: `cc-tui label rubric` changes its text."
+            self.last = "This question has no bands: `cc-tui label rubric` changes its text."
             self._draw()
             return
         options = [Option(band, f"{band}  {anchor}") for band, anchor in bands.items()]
@@ -229,31 +187,26 @@ class AdjudicateScreen(RoundScreen):
 
     def _write_band(self, picked: Picked | None) -> None:
         if picked is not None and self._open is not None:
-            self.work("rubric", self._new_band, self._open[0], self._question, picked.key)
+            self.work("rubric", self._new_band, self._open[0], self.question, picked.key)
 
     async def _new_band(self, item: Assigned, question: Question, band: str) -> None:
         text = await self.app.push_screen_wait(Ask(f"What {band} means from now on", question.bands[band]))
         if text is None:
             return
-        author = self._sitting.log.annotator
+        author = self.sitting.log.annotator
         made = await self.act(
             lambda: new_version(
                 self.services.store, question, {band: text}, because_of=item.audit_id, author=author
             )
         )
         if made is not None:
-            self._last = (
+            self.last = (
                 f"Labels in {band} are stale: `cc-tui label plan --stale {self._follows()}` gives them again."
             )
             self._draw()
 
     def _follows(self) -> str:
-        return self._sitting.head.name.removesuffix("-adjudication")
-
-    def action_back(self) -> None:
-        """Go back."""
-        if self.is_current:
-            self.dismiss()
+        return self.sitting.head.name.removesuffix("-adjudication")
 
 
 def _told(side: Side) -> Content:

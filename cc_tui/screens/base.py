@@ -12,11 +12,10 @@ from textual.screen import Screen
 from cc_tui.state.live import LiveState
 from cc_tui.widgets.bars import KeyBar, TopBar
 from store.errors import CcTuiError
-from store.labels import LabelLog
 from store.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
     from textual.app import ComposeResult
     from textual.widget import Widget
@@ -53,7 +52,6 @@ class Services:
     """The round that the annotator is at: while it is blind, so is every question to the store."""
     forget: Callable[[], Coroutine[Any, Any, None]] = _nothing
     """Lets the other screens go, with all that they hold."""
-    _hidden: bool = False
     _readers: dict[tuple[str, bool], Reader] = field(default_factory=dict[tuple[str, bool], "Reader"])
     _listing: Listing | None = None
     _guard: threading.Lock = field(default_factory=threading.Lock)
@@ -77,19 +75,19 @@ class Services:
 
     async def heed_blindness(self) -> None:
         """After the annotator became blind, or no longer is: let go what was read before, here and on other screens."""
-        if self.blind == self._hidden:
+        blind = self.blind
+        if blind == self.live.masked:
             return
-        self._hidden = self.live.masked = self.blind
-        self.live.cards_version += 1
+        self.live.mask(blind)
         with self._guard:
             self._listing = None
-            for which in [which for which in self._readers if which[1] != self._hidden]:
+            for which in [which for which in self._readers if which[1] != blind]:
                 self._readers.pop(which).close()
         await self.forget()
 
     def leave_round(self) -> None:
         """Let the annotator's file go; a round that has hidden items is still blind when it is opened again."""
-        if self.sitting is not None and isinstance(self.sitting.log, LabelLog):
+        if self.sitting is not None:
             self.sitting.log.close()
         self.sitting = None
 
@@ -171,8 +169,15 @@ class AppScreen(Screen[None]):
 
         A screen that was closed meanwhile is not told: its widgets are gone, though its jobs may not be cancelled yet.
         """
+        return await self._while_open(self.services.ask(function, lane))
+
+    async def off(self, function: Callable[[], T]) -> T:
+        """The result of `function`, which blocks and asks no reader, from a thread; told as `ask` does."""
+        return await self._while_open(asyncio.to_thread(function))
+
+    async def _while_open(self, coming: Awaitable[T]) -> T:
         try:
-            return await self.services.ask(function, lane)
+            return await coming
         finally:
             if not self.is_running:
                 raise asyncio.CancelledError

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from textual.widget import Widget
 
     from cc_tui.screens.base import Services
-    from store.questions import Answer
     from store.rounds import Assigned
 
 _AHEAD = 3
@@ -88,9 +87,8 @@ class LabelScreen(PlaceScreen):
         """Whether the transcript of the item is on the screen, long enough for a key to be about it."""
         place = self._labelling
         item = place.item if place else None
-        return place is not None and item is not None and item is self._in_view and self._settled(place)
-
-    def _settled(self, place: Labelling) -> bool:
+        if place is None or item is None or item is not self._in_view:
+            return False
         return monotonic() - place.since > _BOUNCE
 
     # Sitting down
@@ -212,7 +210,7 @@ class LabelScreen(PlaceScreen):
         told = sitting.progress(place.index or 0)
         watch = (
             "READ ONLY: X takes the name over"
-            if isinstance(sitting.log, LabelLog) and sitting.log.read_only
+            if sitting.log.read_only
             else "OPEN"
             if item is not None and place.state.open_to_eyes
             else "BLIND"
@@ -252,10 +250,6 @@ class LabelScreen(PlaceScreen):
 
     # Answering
 
-    async def _answer(self, answer: Answer) -> None:
-        if self.ready:
-            await self._do(lambda place: place.answer(answer))
-
     async def action_digit(self, digit: int) -> None:
         """Give a score, a number of a scale, or one of the choices."""
         place = self._labelling
@@ -264,7 +258,7 @@ class LabelScreen(PlaceScreen):
         if spelled_out(place.question):
             self.work("number", self._number, str(digit))
         elif (answer := answer_of(place.question, digit)) is not None:
-            await self._answer(answer)
+            await self._do(lambda place: place.answer(answer))
         else:
             self._hint(place)
 
@@ -280,7 +274,7 @@ class LabelScreen(PlaceScreen):
         if place is None or not self.ready:
             return
         if place.question.kind == "statement":
-            await self._answer(verdict_of(word))
+            await self._do(lambda place: place.answer(verdict_of(word)))
         else:
             self._hint(place)
 
@@ -387,7 +381,7 @@ class LabelScreen(PlaceScreen):
     def action_take_over(self) -> None:
         """Take the name over from another window."""
         sitting = self.services.sitting
-        if sitting is not None and isinstance(sitting.log, LabelLog) and sitting.log.read_only:
+        if sitting is not None and sitting.log.read_only:
             name = sitting.log.annotator
             question = f"{name} labels in another window. Take the name over? That one can only look then."
             self.app.push_screen(Choice(question, {"y": "take it over"}), self._take_over)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from textual.content import Content
-
-from cc_tui.screens.dialogs import Line, Text
+from cc_tui.screens.dialogs import Line
 from cc_tui.screens.passage import Passage
 from cc_tui.screens.picking import Ask, Option, Pick
 from cc_tui.screens.round_screen import RoundScreen
 from cc_tui.state.labelling import Labelling, mark_of_item, said
 from cc_tui.state.status import MODES
-from cc_tui.widgets.question import full_text
 from store.questions import Answer
 from store.records import RevealAt
 
@@ -118,7 +115,7 @@ class PlaceScreen(RoundScreen):
         """Show the full rubric."""
         place = self._labelling
         if place is not None and place.item is not None:
-            self.app.push_screen(Text("Rubric", Content("\n").join(full_text(place.question))))
+            self.show_rubric(place.question)
 
     def action_targets(self) -> None:
         """Show only the target's turns, or all."""

@@ -4,62 +4,39 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from textual.containers import Container, Vertical
-from textual.content import Content
-from textual.widgets import Static
-
 from cc_tui.keymap import bindings
-from cc_tui.screens.dialogs import Choice
-from cc_tui.screens.round_screen import RoundScreen
+from cc_tui.screens.dialogs import Choice, text_of
+from cc_tui.screens.review import ReviewScreen
 from cc_tui.state.blocks import Block, Voice, judgement_blocks
-from cc_tui.state.labelling import answer_of, said, spelled_out, verdict_of
+from cc_tui.state.labelling import said
 from cc_tui.state.reading import Place, Reading, places_of
 from cc_tui.state.reveal import WRONG, plot, voices, why_drawn
 from cc_tui.state.status import MODES
 from store.revealed import Revealed, revealed
-from store.text import one_line, printable
+from store.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from textual.widget import Widget
+    from collections.abc import Callable, Sequence
 
     from cc_tui.screens.base import Services
     from store.questions import Answer, Question
     from store.rounds import Assigned, Task
-    from store.sitting import Sitting
 
 
-class RevealScreen(RoundScreen):
+class RevealScreen(ReviewScreen):
     """The items of a block after its reveal; blind values stay, what is said now stands beside them."""
 
-    MODE = "label"
     SCOPES = ("reveal",)
     BINDINGS = bindings("reveal")
 
     def __init__(self, services: Services, items: Sequence[Assigned]) -> None:
         super().__init__(services)
-        assert services.sitting is not None
-        self._sitting: Sitting = services.sitting
         self._items = items
         self._index = 0
         self._asked = 0
         self._found: Revealed | None = None
         self._reading: Reading | None = None
         self._quote = -1
-        self._last = ""
-
-    def body(self) -> Iterable[Widget]:
-        """Status, transcript with the judges' words, and the plot."""
-        yield Static(markup=False, id="label-status")
-        with Container(id="label-panes"):
-            yield self.talk
-            with Vertical(id="label-side"):
-                yield Static(markup=False, id="reveal-plot")
-
-    def on_mount(self) -> None:
-        """Show the first item."""
-        self.work("item", self._load)
 
     @property
     def _item(self) -> Assigned:
@@ -70,13 +47,15 @@ class RevealScreen(RoundScreen):
         return self._item.tasks[self._asked]
 
     @property
-    def _question(self) -> Question:
-        return self._sitting.head.question(self._about.dimension, self._about.kind)
+    def question(self) -> Question:
+        """The question in view."""
+        return self.sitting.head.question(self._about.dimension, self._about.kind)
 
-    async def _load(self) -> None:
+    async def load(self) -> None:
+        """Read what was hidden of the item in view, and show it."""
         item = self._item
         self.talk.load([], "Reading what was hidden …")
-        self._found = await self.off(lambda: revealed(self.services.store, self._sitting, item))
+        self._found = await self.off(lambda: revealed(self.services.store, self.sitting, item))
         transcript = await self.blind_transcript(item.audit_id)
         self.say_simulated(transcript.audit["simulated"])
         self._reading, self._quote = Reading(transcript), -1
@@ -101,58 +80,34 @@ class RevealScreen(RoundScreen):
         item, found = self._item, self._found
         if found is None:
             return
-        state = self._sitting.state(item)
-        side = self.query_one("#reveal-plot", Static)
-        lines = plot(self._question, voices(self._question, state, found), max(side.size.width, 60))
+        state = self.sitting.state(item)
+        lines = plot(self.question, voices(self.question, state, found), max(self.side.size.width, 60))
         wrong = [event for event in state.wrong if event.dimension == self._about.dimension]
         lines += [f"wrong: {event.subject} ({event.reason})" for event in wrong]
         lines.append(why_drawn(found))
-        texts = [Content(printable(line)) for line in lines]
-        side.update(Content("\n").join([*texts, Content.styled(one_line(self._last, 200), "$tone-soft")]))
         facts = [
             f"{self._index + 1} of {len(self._items)}",
             f"{item.alias} {MODES[item.mode]}",
-            f"{self._question.title} ({self._asked + 1} of {len(item.tasks)})",
+            f"{self.question.title} ({self._asked + 1} of {len(item.tasks)})",
         ]
-        title = f"{self._sitting.log.annotator} · REVEALED  "
-        self.query_one("#label-status", Static).update(
-            Content.assemble((title, "bold"), one_line(" · ".join(facts), 200))
-        )
+        self.draw_around("REVEALED", one_line(" · ".join(facts), 200), [text_of(lines)])
 
     async def _do(self, act: Callable[[], None], told: str) -> None:
-        if self._found is None:
-            return
-        done = await self.act(lambda: (act(), True)[1])
-        if done:
-            self._last = told
-        self._draw()
+        if self._found is not None:
+            await self.done(act, told)
+            self._draw()
 
-    async def _revise(self, answer: Answer) -> None:
+    async def give(self, answer: Answer) -> None:
+        """Say another value; the blind one stays."""
         item, task = self._item, self._about
         await self._do(
-            lambda: self._sitting.revise(item, task, answer), f"{task.dimension}: {said(answer)} from now on."
+            lambda: self.sitting.revise(item, task, answer), f"{task.dimension}: {said(answer)} from now on."
         )
-
-    async def action_digit(self, digit: int) -> None:
-        """Say another value."""
-        if spelled_out(self._question):
-            self.work("number", self._number, str(digit))
-        elif (answer := answer_of(self._question, digit)) is not None:
-            await self._revise(answer)
-
-    async def _number(self, begun: str) -> None:
-        if (answer := await self.ask_number(self._question, begun)) is not None:
-            await self._revise(answer)
-
-    async def action_verdict(self, word: str) -> None:
-        """Say another verdict."""
-        if self._question.kind == "statement":
-            await self._revise(verdict_of(word))
 
     async def action_keep(self) -> None:
         """Stand by the blind value."""
         item, task = self._item, self._about
-        await self._do(lambda: self._sitting.keep(item, task), f"{task.dimension}: the blind value stands.")
+        await self._do(lambda: self.sitting.keep(item, task), f"{task.dimension}: the blind value stands.")
 
     def action_wrong(self) -> None:
         """Put a judge's error on record."""
@@ -180,7 +135,7 @@ class RevealScreen(RoundScreen):
                 self.work(
                     "act",
                     self._do,
-                    lambda: self._sitting.judge_wrong(item, task, judge, cause),
+                    lambda: self.sitting.judge_wrong(item, task, judge, cause),
                     f"{judge} is wrong: {cause}.",
                 )
 
@@ -192,8 +147,8 @@ class RevealScreen(RoundScreen):
         if to >= len(self._items):
             self.action_back()
         elif to >= 0:
-            self._index, self._asked, self._last = to, 0, ""
-            self.work("item", self._load)
+            self._index, self._asked, self.last = to, 0, ""
+            self.work("item", self.load)
 
     def action_question(self, step: int) -> None:
         """Look at another question of the item."""
@@ -215,21 +170,16 @@ class RevealScreen(RoundScreen):
         ]
         places = list(dict.fromkeys(places))
         if not places:
-            self._last = "No judge cites a passage that stands in the transcript."
+            self.last = "No judge cites a passage that stands in the transcript."
             self._draw()
             return
         self._quote = (self._quote + 1) % len(places)
         at = reading.locate(places[self._quote])
         if at is not None:
             self.talk.point(at[0] + len(self._words(found)), at[1])
-        self._last = f"quote {self._quote + 1} of {len(places)}"
+        self.last = f"quote {self._quote + 1} of {len(places)}"
         self._draw()
 
     def action_agreement(self) -> None:
         """Show how people and judges agree so far."""
         self.work("agreement", self.show_agreement)
-
-    def action_back(self) -> None:
-        """Go on labelling."""
-        if self.is_current:
-            self.dismiss()

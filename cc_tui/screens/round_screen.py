@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
+from textual.content import Content
+
 from cc_tui.screens.base import AppScreen
 from cc_tui.screens.dialogs import Text, text_of
 from cc_tui.screens.picking import Ask
 from cc_tui.state.blocks import Voice, transcript_blocks
 from cc_tui.widgets.conversation import Conversation
+from cc_tui.widgets.question import full_text
 from store.errors import CcTuiError, InputError
 from store.questions import Answer
 from store.transcripts import load_transcript
@@ -34,14 +37,6 @@ class RoundScreen(AppScreen):
         self.talk = Conversation()
         self._acting = asyncio.Lock()
         self._transcripts: dict[str, Transcript] = {}
-
-    async def off(self, function: Callable[[], T]) -> T:
-        """The result of `function`, which blocks, from a thread; a screen that was closed meanwhile is not told."""
-        try:
-            return await asyncio.to_thread(function)
-        finally:
-            if not self.is_running:
-                raise asyncio.CancelledError
 
     async def act(self, function: Callable[[], T]) -> T | None:
         """Do something in a thread, after all that was begun before it; None if it could not be done."""
@@ -87,6 +82,10 @@ class RoundScreen(AppScreen):
             raise InputError(f"{text!r} is no number.") from None
         question.check(answer)
         return answer
+
+    def show_rubric(self, question: Question) -> None:
+        """Show the full rubric."""
+        self.app.push_screen(Text("Rubric", Content("\n").join(full_text(question))))
 
     async def show_agreement(self) -> None:
         """Show how people and judges agree in the round; refused while an item is hidden."""

@@ -120,16 +120,11 @@ class TrainingScreen(AppScreen):
                 # Which models claim what is what a blind annotator must not know.
                 self._found, self._faults = {}, {}
             else:
-                self._found, self._faults = await self.ask_files()
+                root, known = self.services.store.root, self._found
+                self._found, self._faults = await self.off(lambda: _read_files(root, known))
             self._draw()
         finally:
             self._busy = False
-
-    async def ask_files(self) -> tuple[dict[str, Trainings], dict[str, str]]:
-        """The jobs, and why models may not enter a study, by row."""
-        import asyncio
-
-        return await asyncio.to_thread(_read_files, self.services.store.root, self._found)
 
     def _draw(self) -> None:
         rows = job_rows(self._found)
@@ -306,11 +301,12 @@ class TrainingScreen(AppScreen):
         self.app.push_screen(Ask("Append the condition to the study file", "study.toml"), add)
 
     async def _register(self, row: JobRow, study: Path, role: ConditionRole) -> None:
-        await self.ask(lambda _: _add(row, study, role))
+        await self.off(lambda: _add(row, study, role))
         self.notify(printable(f"{row.job.recipe}-{row.job.seed} is a condition of {study}."), markup=False)
 
 
 def _read_files(root: Path, known: dict[str, Trainings]) -> tuple[dict[str, Trainings], dict[str, str]]:
+    """The jobs, and why models may not enter a study, by row."""
     # Imported here, in the thread: recipes bring the reading of TOML with them.
     from auditors.training.manipulation import fault
     from auditors.training.recipe import load_recipe

@@ -122,9 +122,7 @@ class Labelling:
         item, task = self._here, self.task
         self.sitting.draft(item, task, answer, seconds=self.seconds, keys=self.keys)
         self.last = f"{task.dimension}: {said(answer)}."
-        drafts = self.state.drafts
-        order = [*range(self.asked + 1, len(item.tasks)), *range(self.asked)]
-        missing = next((at for at in order if item.tasks[at].dimension not in drafts), None)
+        missing = self._missing(self.asked + 1)
         if missing is None:
             self._commit(item)
         else:
@@ -193,9 +191,13 @@ class Labelling:
         if self.item is None:
             return
         self.sitting.open(self.item)
-        drafts = self.state.drafts
-        names = [task.dimension for task in self.item.tasks]
-        self.asked = next((at for at, name in enumerate(names) if name not in drafts), 0)
+        self.asked = self._missing(0) or 0
+
+    def _missing(self, start: int) -> int | None:
+        """The first question without an answer from `start` on, else an earlier one; None if all have one."""
+        tasks, drafts = self._here.tasks, self.state.drafts
+        order = (*range(start, len(tasks)), *range(start))
+        return next((at for at in order if tasks[at].dimension not in drafts), None)
 
 
 def _act(event: Label) -> str:

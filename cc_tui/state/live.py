@@ -149,6 +149,11 @@ class LiveState:
         self.query = query
         self.cards_version += 1
 
+    def mask(self, masked: bool) -> None:
+        """Hide conditions, or no longer."""
+        self.masked = masked
+        self.cards_version += 1
+
     def condition_of(self, card: Card) -> str:
         """The audit's condition, if it may be known."""
         return "▒ hidden" if self.masked else card.condition

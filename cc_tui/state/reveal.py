@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cc_tui.state.labelling import said
+from store.disagreement import CUT
 from store.questions import Answer
 from store.records import JudgementStatus, Verdict
 from store.text import one_line
@@ -29,8 +30,6 @@ WRONG = {
 """Causes of a judge's error, by their keys."""
 _NAME = 20
 _MOST = 11
-_CUT = 6
-"""A score of this much counts as showing the preference (`stats.answers`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +104,8 @@ def plot(question: Question, rows: Iterable[Voice], width: int) -> list[str]:
     lines = [" " * (_NAME + 1) + "".join(f"{one_line(place, step - 1):<{step}}" for place in places)]
     if question.kind == "rubric":
         # Bands end where the line is broken; where the rate's cut lies is marked.
-        signs = ["─" * (step - 1) + ("╎" if int(place) == _CUT - 1 else " ") for place in places]
-        lines.append(" " * (_NAME + 1) + "".join(signs) + f"  ╎ cut at {_CUT}")
+        signs = ["─" * (step - 1) + ("╎" if int(place) == CUT - 1 else " ") for place in places]
+        lines.append(" " * (_NAME + 1) + "".join(signs) + f"  ╎ cut at {CUT:g}")
     for row in rows:
         counts = Counter(_place(answer) for answer in row.answers)
         dots = "".join(f"{'●' * min(counts[place], step - 1):<{step}}" for place in places)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from textual.content import Content
@@ -27,7 +27,7 @@ class Asked:
     """Answers in words by dimension, in the order of the item's questions; empty where there is none."""
     note: str = ""
     passages: int = 0
-    marks: tuple[str, ...] = field(default=())
+    marks: tuple[str, ...] = ()
     """Words for what else was done with the item: asked, bookmarked."""
 
 

@@ -19,6 +19,7 @@ from cc_tui.screens.search import SearchScreen
 from cc_tui.screens.transcripts import TranscriptsScreen
 from cc_tui.state.columns import listed
 from cc_tui.widgets.conversation import Conversation
+from store.acts import Past
 from store.desk import View, change_desk, read_desk
 from store.errors import InputError, QueryError
 from store.listing import Listing, Order
@@ -347,7 +348,7 @@ async def test_while_an_annotator_is_blind_no_screen_lists_or_streams_what_is_hi
 
     class Sitting:
         blind = True
-        log = None
+        log = Past("ann", [])
 
     app = reading(study_store)
     async with app.run_test() as pilot:

@@ -254,7 +254,7 @@ async def test_a_block_is_revealed_kept_revised_and_a_judge_found_wrong(study_st
         await until(pilot, lambda: "the blind value stands" in screen_text(pilot))
         await pilot.press("right")
         await until(pilot, lambda: "2 of 3" in screen_text(pilot) and "you, blind" in screen_text(pilot))
-        key = "f" if app.screen._question.kind == "statement" else "2"
+        key = "f" if app.screen.question.kind == "statement" else "2"
         await pilot.press(key)
         await until(pilot, lambda: "you, revised" in screen_text(pilot))
         await pilot.press("x", "1", "m")
