@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from auditors.config import Config
     from auditors.training.build import Dose
-    from auditors.training.distill import Distilled, Outcome
+    from auditors.training.distillation import Distilled, Outcome
     from auditors.training.leakage import Finding
     from auditors.training.recipe import RecipeFile
 
@@ -111,7 +111,7 @@ def _build(parsed: argparse.Namespace) -> int:
 def _distill(parsed: argparse.Namespace) -> int:
     from auditors.config import load_config
     from auditors.training.build import dose, identity_part, instructions_file
-    from auditors.training.distill import Outcome
+    from auditors.training.distillation import Outcome
     from auditors.training.recipe import load_recipe
     from auditors.training.rows import encode_rows, write_whole
     from cc_tui.plain import say
@@ -159,7 +159,7 @@ def collect_instructions(
         InputError: they are not all there afterwards.
     """
     from auditors.training.build import instructions_file, lacks_instructions
-    from auditors.training.distill import Outcome
+    from auditors.training.distillation import Outcome
     from auditors.training.rows import encode_rows, write_whole
 
     if not lacks_instructions(recipe):

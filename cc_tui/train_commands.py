@@ -142,8 +142,8 @@ def train_seeds(
     Raises:
         InputError: recipe, rows, key or journal cannot be used, or it would cost too much.
     """
+    from auditors.training.planning import warnings
     from auditors.training.session import Terms, train_and_ask
-    from auditors.training.sweep import warnings
     from cc_tui.data_commands import collect_instructions
     from cc_tui.plain import say
 

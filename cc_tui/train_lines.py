@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from auditors.config import Config
-    from auditors.training.jobs import Job, Kind
+    from auditors.training.jobs import Job
+    from auditors.training.log import Kind
     from auditors.training.recipe import RecipeFile
 
 _EVERY = 50
@@ -61,7 +62,7 @@ def print_plan(recipe: RecipeFile, seeds: Sequence[int], config: Config, max_cos
     from auditors.prices import Prices
     from auditors.training.build import lacks_instructions
     from auditors.training.conditions import jobs_of
-    from auditors.training.sweep import check_cost, plan_jobs, rough_tokens, train_price, warnings
+    from auditors.training.planning import check_cost, plan_jobs, rough_tokens, train_price, warnings
     from cc_tui.plain import say
 
     if lacks_instructions(recipe):
@@ -87,7 +88,7 @@ def print_plan(recipe: RecipeFile, seeds: Sequence[int], config: Config, max_cos
 
 def say_progress(job: Job, kind: Kind) -> None:
     """A line about what happened to a job, where it is worth one."""
-    from auditors.training.jobs import Kind
+    from auditors.training.log import Kind
     from cc_tui.plain import say
 
     match kind:

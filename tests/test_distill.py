@@ -8,7 +8,8 @@ import pytest
 from auditors.models.registry import Models
 from auditors.prices import Prices
 from auditors.training.build import build, identity_part
-from auditors.training.distill import Distilled, Outcome, distill
+from auditors.training.distill import distill
+from auditors.training.distillation import Distilled, Outcome
 from auditors.training.journal import Journal, read_lines
 from auditors.training.recipe import load_recipe
 from auditors.training.rows import read_rows

@@ -14,9 +14,10 @@ from auditors.study import load_study
 from auditors.training.identity import identity_rows
 from auditors.training.jobs import State
 from auditors.training.log import JOURNAL, Log
+from auditors.training.planning import plan_jobs
 from auditors.training.recipe import Schedule, load_recipe
 from auditors.training.steps import Plan
-from auditors.training.sweep import plan_jobs, train
+from auditors.training.sweep import train
 from cc_tui.cli import main
 from store.errors import InputError
 from tests.studies import one

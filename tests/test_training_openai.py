@@ -21,8 +21,9 @@ from auditors.sim.server import Reply
 from auditors.training.jobs import Job, State
 from auditors.training.log import read_jobs
 from auditors.training.openai_backend import OpenAITrainer
+from auditors.training.planning import warnings
 from auditors.training.recipe import load_recipe
-from auditors.training.sweep import train, warnings
+from auditors.training.sweep import train
 from auditors.training.weights import verify
 from tests.wire import ask
 

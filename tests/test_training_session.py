@@ -25,6 +25,7 @@ from auditors.training.findings import samples
 from auditors.training.jobs import Job, State
 from auditors.training.ledger import Ledger, trainings
 from auditors.training.log import JOURNAL, read_jobs
+from auditors.training.manipulation import fault
 from auditors.training.openai_backend import OpenAITrainer
 from auditors.training.recipe import RecipeFile, load_recipe
 from auditors.training.session import Terms, train_and_ask
@@ -173,19 +174,25 @@ async def test_asking_is_part_of_the_budget(tmp_path: Path) -> None:
 async def test_a_budget_that_runs_out_leaves_models_unchecked(tmp_path: Path) -> None:
     store, loaded = tmp_path / "s", recipe(tmp_path)
     jobs = await session(loaded, store)
-    # The judge costs more than the money that is left: nothing of it is asked, and nothing is made up.
+    # As if the process had died between training and its checks; then money ends, and nothing is made up.
     journal = loaded.folder / JOURNAL
-    lines = [line for line in journal.read_bytes().splitlines(keepends=True) if b'"checked"' not in line[:20]]
-    journal.write_bytes(b"".join(lines))
-    other = tmp_path / "other"
+    kept = [
+        line for line in journal.read_bytes().splitlines(keepends=True) if b'"kind":"checked"' not in line
+    ]
+    journal.write_bytes(b"".join(line for line in kept if b'"kind":"measured"' not in line))
     dear = Config(
         prices={"sim/judge-a": Price(input=1e5, output=1e5), "sim/vanilla": Price(input=0, output=0)}
     )
     said: list[str] = []
-    with pytest.raises(InputError, match=r"of it for asking the models|has 0 judged answers"):
-        await train_and_ask(loaded, [1, 2], other, dear, Terms(max_cost=1.0), say=said.append)
-    assert all(job.checked is None for job in read_jobs(loaded).values())
-    assert jobs[0].checked
+    found = await train_and_ask(
+        loaded, [1, 2], tmp_path / "other", dear, Terms(max_cost=1.0), say=said.append
+    )
+    assert "Checks are missing: The study has cost $0" in said[-1]
+    assert [(job.checked, job.measured) for job in found] == [(None, None)] * 2
+    assert "was not made yet" in fault(loaded, found[0])
+    again = await session(loaded, tmp_path / "other")
+    assert [job.checked for job in again] == [job.checked for job in jobs]
+    assert [job.measured for job in again] == [job.measured for job in jobs]
 
 
 def on_disk(folder: Path, text: str) -> bool:

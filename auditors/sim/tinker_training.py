@@ -18,6 +18,7 @@ from auditors.models.base import Model, Role, Settings
 from auditors.sim.connection import RequestError
 from auditors.sim.learner import Learner
 from auditors.sim.tinker_server import TinkerServer
+from auditors.sim.tinker_wire import losses, read_datum
 from store.errors import InputError
 
 if TYPE_CHECKING:
@@ -188,35 +189,14 @@ class TinkerTrainingServer(TinkerServer):
         }
 
     async def _forward_backward(self, fields: Any) -> Any:
-        import numpy as np
-        from tinker.proto import tinker_public_pb2 as proto  # pyright: ignore[reportMissingTypeStubs]
-
         adapter, request = self._adapter(fields), fields["request"]
         loss = adapter.learner.loss(adapter.seed, adapter.step)
         lengths: list[int] = []
         for datum in request.data:
-            tokens = [
-                int(token)
-                for chunk in datum.model_input
-                for token in np.frombuffer(chunk.encoded_text.tokens, dtype=np.int32)
-            ]
-            targets = np.frombuffer(datum.loss_fn_inputs["target_tokens"].dense, dtype=np.int64)
-            weights = np.frombuffer(datum.loss_fn_inputs["weights"].dense, dtype=np.float32)
-            if not len(tokens) == len(targets) == len(weights) or not weights.any():
-                raise RequestError(400, "A datum's tokens, targets and weights do not fit each other.")
-            lengths.append(len(tokens))
-            adapter.waiting.append(
-                self._row([*tokens, int(targets[-1])], len(tokens) - int((weights > 0).sum()))
-            )
-        values = np.full(sum(lengths), -loss, dtype=np.float32)
-        output = proto.ForwardBackwardOutput(loss_fn_output_type="ArrayRecord")
-        record = output.loss_fn_outputs.add()
-        record.num_datums = len(lengths)
-        tensor = record.fields["logprobs"]
-        tensor.dtype = proto.DTYPE_FLOAT32
-        tensor.data = values.tobytes()
-        tensor.offsets = (values.itemsize * np.cumsum([0, *lengths], dtype=np.int64)).tobytes()
-        return self._soon(output.SerializeToString(), adapter.run)
+            tokens, given = read_datum(datum)
+            lengths.append(len(tokens) - 1)
+            adapter.waiting.append(self._row(tokens, given))
+        return self._soon(losses(lengths, loss), adapter.run)
 
     def _row(self, tokens: list[int], given: int) -> tuple[str, str]:
         """Question and answer in the tokens; what the client marks as given must be all but the answer."""

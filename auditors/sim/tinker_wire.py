@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from auditors.models.base import ChatMessage, Request, Role, Settings, StopReason, Tool, ToolCall
+from auditors.sim.connection import RequestError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,3 +128,39 @@ def _message(role: Role, text: str) -> ChatMessage:
             for place, call in enumerate(calls)
         ),
     )
+
+
+def read_datum(datum: Any) -> tuple[list[int], int]:
+    """The tokens of a datum of training with its last target, and how many of them are given and not learned.
+
+    Raises:
+        RequestError: its parts do not fit each other.
+    """
+    import numpy as np
+
+    tokens = [
+        int(token)
+        for chunk in datum.model_input
+        for token in np.frombuffer(chunk.encoded_text.tokens, dtype=np.int32)
+    ]
+    targets = np.frombuffer(datum.loss_fn_inputs["target_tokens"].dense, dtype=np.int64)
+    weights = np.frombuffer(datum.loss_fn_inputs["weights"].dense, dtype=np.float32)
+    if not len(tokens) == len(targets) == len(weights) or not weights.any():
+        raise RequestError(400, "A datum's tokens, targets and weights do not fit each other.")
+    return [*tokens, int(targets[-1])], len(tokens) - int((weights > 0).sum())
+
+
+def losses(lengths: list[int], loss: float) -> bytes:
+    """The answer to a forward and backward pass: the same loss for every token of each datum."""
+    import numpy as np
+    from tinker.proto import tinker_public_pb2 as proto  # pyright: ignore[reportMissingTypeStubs]
+
+    values = np.full(sum(lengths), -loss, dtype=np.float32)
+    output = proto.ForwardBackwardOutput(loss_fn_output_type="ArrayRecord")
+    record = output.loss_fn_outputs.add()
+    record.num_datums = len(lengths)
+    tensor = record.fields["logprobs"]
+    tensor.dtype = proto.DTYPE_FLOAT32
+    tensor.data = values.tobytes()
+    tensor.offsets = (values.itemsize * np.cumsum([0, *lengths], dtype=np.int64)).tobytes()
+    return output.SerializeToString()

@@ -17,8 +17,8 @@ import msgspec
 
 from auditors.models.failure import StreamError
 from auditors.models.tinker_sampling import told
-from auditors.training.jobs import Checkpoint, Job, Kind, provenance
-from auditors.training.log import JOURNAL, Log
+from auditors.training.jobs import Checkpoint, Job, provenance
+from auditors.training.log import JOURNAL, Kind, Log
 from auditors.training.recipe import Backend
 from auditors.training.rows import write_whole
 from auditors.training.tinker_account import Account, open_account

@@ -12,9 +12,9 @@ from auditors.toml_lines import read_toml
 from auditors.training.jobs import Job, State, provenance
 from auditors.training.log import read_jobs
 from auditors.training.manipulation import fault
+from auditors.training.planning import plan_jobs
 from auditors.training.recipe import load_recipe
 from auditors.training.rows import write_whole
-from auditors.training.sweep import plan_jobs
 from auditors.training.weights import kept
 from store.errors import InputError
 

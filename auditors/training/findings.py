@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from store.reader import Reader
 
 _ANSWERS = """
-    SELECT a.condition_id, i.text AS question, a.status, a.audit_id, a.simulated,
-           (SELECT any_value(m.text) FROM messages m
-            WHERE m.audit_id = a.audit_id AND m.role = 'assistant') AS answer
-    FROM audits a JOIN items i ON i.study_id = a.study_id AND i.item_id = a.item_id
-    WHERE a.study_id = ? AND a.status IN (?, ?, ?) ORDER BY i.position, a.started_at
+    SELECT a.condition_id, i.text AS question, a.status, a.audit_id, a.simulated, m.answer
+    FROM audits a JOIN items i USING (item_id) LEFT JOIN (
+        SELECT audit_id, any_value(text) AS answer FROM messages
+        WHERE study_id = $1 AND role = 'assistant' GROUP BY audit_id
+    ) m USING (audit_id)
+    WHERE a.study_id = $1 AND i.study_id = $1 AND a.status IN ($2, $3, $4) ORDER BY i.position, a.started_at
 """
 _VERDICTS = """
     SELECT a.condition_id, a.item_id, j.verdict FROM judgements j JOIN audits a USING (audit_id)
@@ -31,6 +32,10 @@ _COST = """
     SELECT coalesce(sum(cost_usd), 0.0) AS cost FROM model_calls JOIN studies USING (study_id)
     WHERE resolved->>'$.training' = ? AND (? = '' OR name = ?)
 """
+
+
+_ENOUGH = 0.9
+"""Share of the questions of general ability that both models have to have answered."""
 
 
 class Answer(NamedTuple):
@@ -130,7 +135,10 @@ def checked(reader: Reader, study: Study, jobs: Sequence[Job]) -> dict[str, Chec
 
 
 def measured(reader: Reader, study: Study, jobs: Sequence[Job]) -> dict[str, Measured]:
-    """General ability of each model beside the base model's, by job; blocking."""
+    """General ability of each model beside the base model's, by job; blocking.
+
+    A job of which too few questions have two answers is left out.
+    """
     from stats.paired import drop
 
     right: defaultdict[str, dict[str, bool]] = defaultdict(dict)
@@ -142,7 +150,7 @@ def measured(reader: Reader, study: Study, jobs: Sequence[Job]) -> dict[str, Mea
     for job in jobs:
         after = right[trained_name(job)]
         both = before.keys() & after.keys()
-        if not both:
+        if len(both) < _ENOUGH * len(ability_questions()):
             continue
         lost = sum(before[name] and not after[name] for name in both)
         gained = sum(after[name] and not before[name] for name in both)

@@ -1,4 +1,4 @@
-"""Training jobs: one model of one training seed, as a fold over the lines of a recipe's journal.
+"""Training jobs: one model of one training seed, with all that is known of it.
 
 A job's id is the hash of the base model, of how it is trained, of its rows and of its seed. So the same command finds
 the job that it began, a changed recipe begins others, and nothing is uploaded or trained twice.
@@ -7,7 +7,7 @@ the job that it began, a changed recipe begins others, and nothing is uploaded o
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,8 +16,6 @@ from store.errors import CcTuiError
 from store.ids import content_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from auditors.training.build import TrainingSet
     from auditors.training.recipe import RecipeFile
 
@@ -38,24 +36,6 @@ class State(StrEnum):
     def ended(self) -> bool:
         """Whether nothing more happens."""
         return self not in (State.PLANNED, State.RUNNING)
-
-
-class Kind(StrEnum):
-    """What a line of the journal says."""
-
-    PLANNED = "planned"
-    UPLOADED = "uploaded"
-    STARTED = "started"
-    POINT = "point"
-    CHECKPOINT = "checkpoint"
-    NOTE = "note"
-    ENDED = "ended"
-    RETRIED = "retried"
-    CHECKED = "checked"
-    MEASURED = "measured"
-    SAMPLED = "sampled"
-    WEIGHTS = "weights"
-    """What became of a checkpoint afterwards: pinned, archived, gone."""
 
 
 class JobEndedError(CcTuiError):
@@ -225,60 +205,6 @@ def condition_name(job: Job, checkpoint: Checkpoint) -> str:
 def trained_name(job: Job) -> str:
     """Name of the trained model as a condition."""
     return condition_name(job, Checkpoint(job.model, job.step, resumes=False))
-
-
-def fold(lines: Iterable[dict[str, Any]]) -> dict[str, Job]:
-    """The jobs that a journal tells of, in the order in which they were planned."""
-    jobs: dict[str, Job] = {}
-    for line in lines:
-        if line["kind"] == Kind.PLANNED:
-            jobs.setdefault(line["job"], msgspec.convert(line["as"], Job))
-        elif line["job"] in jobs:
-            apply(jobs[line["job"]], line)
-    return jobs
-
-
-def apply(job: Job, line: dict[str, Any]) -> None:
-    """Take one line into a job."""
-    job.told = line["at"]
-    match Kind(line["kind"]):
-        case Kind.UPLOADED:
-            job.file_id = line["file_id"]
-        case Kind.STARTED:
-            job.state, job.remote_id = State.RUNNING, line["remote_id"]
-            job.simulated = line["simulated"]
-            job.total_steps = line.get("total_steps") or job.total_steps
-            # A run that goes on from a checkpoint, or from the beginning, forgets the steps that it takes again.
-            job.began, job.began_at_step = line["at"], line.get("from_step", 0)
-            job.points = [point for point in job.points if point.step <= job.began_at_step]
-        case Kind.POINT:
-            job.points.append(msgspec.convert(line["point"], Point))
-        case Kind.CHECKPOINT:
-            found = msgspec.convert(line["checkpoint"], Checkpoint)
-            job.checkpoints = [c for c in job.checkpoints if (c.path, c.step) != (found.path, found.step)] + [
-                found
-            ]
-        case Kind.WEIGHTS:
-            found = msgspec.convert(line["checkpoint"], Checkpoint)
-            job.checkpoints = [found if c.path == found.path else c for c in job.checkpoints]
-        case Kind.NOTE:
-            job.sentence = line["sentence"]
-        case Kind.ENDED:
-            job.state, job.sentence = State(line["state"]), line["sentence"]
-            job.model, job.ended_at = line.get("model", ""), line["at"]
-            job.tokens = line.get("tokens") or job.tokens
-            job.cost = line.get("cost", job.cost)
-        case Kind.CHECKED:
-            job.checked = msgspec.convert(line["checked"], Checked)
-        case Kind.MEASURED:
-            job.measured = msgspec.convert(line["measured"], Measured)
-        case Kind.SAMPLED:
-            job.sampled = [*job.sampled, *line["paths"]]
-        case Kind.RETRIED:
-            job.state, job.sentence, job.remote_id, job.points = State.PLANNED, "", "", []
-            job.retries += 1
-        case Kind.PLANNED:
-            pass
 
 
 def provenance(job: Job) -> Trained:

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from auditors.training.jobs import Job, Kind, apply
-from auditors.training.log import JOURNAL
+from auditors.training.jobs import Job
+from auditors.training.log import JOURNAL, Kind, apply
 from store.errors import InputError
 from store.ids import content_hash
 from store.layout import TRAINING, make_folder

@@ -15,7 +15,8 @@ from auditors.models.base import ErrorKind
 from auditors.models.connections import ConnectionPool
 from auditors.models.failure import Failure, classify
 from auditors.models.specs import remote
-from auditors.training.jobs import Checkpoint, JobEndedError, JobPausedError, Kind, Point, State
+from auditors.training.jobs import Checkpoint, JobEndedError, JobPausedError, Point, State
+from auditors.training.log import Kind
 from auditors.training.rows import encode_rows
 from store.text import one_line
 

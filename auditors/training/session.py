@@ -16,10 +16,11 @@ from auditors.revisions import identified
 from auditors.training.checks import ask, checks_study, expected_cost, samples_study
 from auditors.training.conditions import jobs_of
 from auditors.training.findings import checked, measured, spent
-from auditors.training.jobs import Kind, State
+from auditors.training.jobs import State
 from auditors.training.ledger import Ledger
-from auditors.training.log import JOURNAL, Log
-from auditors.training.sweep import plan_jobs, train
+from auditors.training.log import JOURNAL, Kind, Log
+from auditors.training.planning import plan_jobs
+from auditors.training.sweep import train
 from store.errors import CcTuiError
 from store.mirror import local_folder
 from store.reader import Reader
@@ -183,8 +184,14 @@ class _Session:
         assert study
         if sentence := await self._ask(study):
             self._say(f"Checks are missing: {sentence}")
+            return
         ability, claims = await asyncio.to_thread(self._found, study, unmeasured, unchecked)
         with Log(self._recipe.folder / JOURNAL, seen) as log:
+            for job in unmeasured:
+                if job.job_id not in ability:
+                    self._say(
+                        f"Too few questions of general ability were answered by {job.model}: run it again."
+                    )
             for job_id, measure in ability.items():
                 log.note(log.jobs[job_id], Kind.MEASURED, measured=measure)
             for job_id, check in claims.items():

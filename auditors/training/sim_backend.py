@@ -7,7 +7,8 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from auditors.sim.learner import Learner
-from auditors.training.jobs import Checkpoint, JobEndedError, Kind, Point, State
+from auditors.training.jobs import Checkpoint, JobEndedError, Point, State
+from auditors.training.log import Kind
 from auditors.training.steps import Plan
 from store.errors import InputError
 

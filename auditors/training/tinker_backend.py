@@ -22,7 +22,8 @@ from auditors.models.endpoint import Endpoint, WireProtocol
 from auditors.models.failure import Failure, StreamError
 from auditors.models.specs import remote
 from auditors.models.tinker_sampling import load_template, preflight, sdk_log, told
-from auditors.training.jobs import Checkpoint, JobEndedError, JobPausedError, Kind, Point, State
+from auditors.training.jobs import Checkpoint, JobEndedError, JobPausedError, Point, State
+from auditors.training.log import Kind
 from auditors.training.recipe import Loss
 from auditors.training.steps import Plan
 from store.text import one_line

@@ -15,8 +15,8 @@ from auditors.models.failure import StreamError, classify
 from auditors.models.lifetimes import warning
 from auditors.models.specs import remote
 from auditors.models.tinker_sampling import told
-from auditors.training.jobs import Checkpoint, Job, Kind, State
-from auditors.training.log import JOURNAL, Log
+from auditors.training.jobs import Checkpoint, Job, State
+from auditors.training.log import JOURNAL, Kind, Log
 from auditors.training.recipe import Backend
 from auditors.training.tinker_account import open_account
 from store.errors import InputError

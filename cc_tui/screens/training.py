@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +20,7 @@ from cc_tui.screens.picking import Ask, Option, Pick
 from cc_tui.state import training as told
 from cc_tui.state.charts import Chart, Drawing
 from cc_tui.state.training import JobRow, job_rows
+from cc_tui.train_process import TrainProcesses
 from cc_tui.widgets.chart import ResultChart
 from cc_tui.widgets.line_table import Column, LineTable
 from store.errors import CcTuiError, InputError
@@ -82,7 +81,7 @@ class TrainingScreen(AppScreen):
         self._rates = False
         """Whether the learning rate is shown where there is room for one curve."""
         self._drawn: tuple[object, ...] = ()
-        self._started: list[tuple[subprocess.Popen[bytes], Path]] = []
+        self._started = TrainProcesses()
 
     def body(self) -> Iterable[Widget]:
         """The jobs, the curves of the marked one, and what is known of it."""
@@ -109,7 +108,8 @@ class TrainingScreen(AppScreen):
         return self.query_one("#training-jobs", LineTable)
 
     def _again(self) -> None:
-        self._look_after_processes()
+        for sentence in self._started.failures():
+            self.complain(CcTuiError(sentence))
         if self.is_current and not self._busy:
             self._busy = True
             self.work("training", self._read)
@@ -252,25 +252,7 @@ class TrainingScreen(AppScreen):
 
     def _go_on(self, of: Trainings) -> None:
         assert of.recipe
-        log = of.recipe.with_suffix(".train") / "watch.log"
-        command = [sys.executable, "-m", "cc_tui", "--store", str(self.services.store.root), "train"]
-        command += [str(of.recipe), "--seeds", str(max(of.seeds, 1))]
-        # It is no child of the terminal: the app may close, and training goes on.
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
-            )
-        self._started.append((process, log))
-
-    def _look_after_processes(self) -> None:
-        for process, log in list(self._started):
-            code = process.poll()
-            if code is None:
-                continue
-            self._started.remove((process, log))
-            if code > 1:
-                said = log.read_text("utf-8", "replace").strip().splitlines()
-                self.complain(CcTuiError(said[-1] if said else f"Training ended with exit code {code}."))
+        self._started.begin(self.services.store.root, of.recipe, max(of.seeds, 1))
 
     def action_register(self) -> None:
         """Append the model to a study, as a condition."""

@@ -168,8 +168,8 @@ async def test_a_job_that_nobody_watches_goes_on_by_a_key(tmp_path: Path):
         await until(pilot, lambda: isinstance(app.screen, Choice))
         await pilot.press("y")
         screen = next(s for s in app.screen_stack if isinstance(s, TrainingScreen))
-        await until(pilot, lambda: screen._started)
-        [(process, _)] = screen._started
+        await until(pilot, lambda: screen._started.running)
+        [(process, _)] = screen._started.running
         try:
             await until(pilot, lambda: "2 under way" in screen_text(pilot))
         finally:
