@@ -6,7 +6,6 @@ labels or rounds; its queries may name the views that it has, and no file and no
 
 from __future__ import annotations
 
-import contextlib
 import re
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,9 +18,9 @@ from store.records import ROUND_TABLES, TABLES, Audit, Item, Message
 from store.schema import columns
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    import pyarrow as pa
+    import duckdb
 
     from store.store import Store
 
@@ -76,38 +75,12 @@ class BlindReader(Reader):
         # Variables of this program are no tables.
         self._con.execute("SET python_enable_replacements = false")
 
-    def arrow(self, query: str, parameters: Sequence[Any] = ()) -> pa.Table:
-        """As `Reader.arrow`, for what a blind annotator may see.
-
-        Raises:
-            HiddenError: the query names something hidden.
-            QueryError: the query is wrong or cannot be allowed.
-        """
-        self._refuse_hidden(query)
-        try:
-            return super().arrow(query, parameters)
-        except QueryError as error:
-            # Only a name that hides something gets another sentence; the rest is the asker's mistake.
-            found = re.search(r'[Cc]olumn(?: with name)? "?(\w+)"?', str(error))
-            if found and found[1] in _hidden_columns():
-                raise HiddenError(found[1]) from None
-            raise
-
-    @contextlib.contextmanager
-    def stream(
-        self, query: str, parameters: Sequence[Any] = (), *, size: int = 2048
-    ) -> Generator[pa.RecordBatchReader]:
-        """As `Reader.stream`, for what `arrow` would answer."""
-        self._refuse_hidden(query)
-        with super().stream(query, parameters, size=size) as batches:
-            yield batches
-
     def keep(self, name: str, query: str, parameters: Sequence[Any] = ()) -> None:
         """Refused: what is kept could be asked for by another name."""
         raise HiddenError(name)
 
-    def _refuse_hidden(self, query: str) -> None:
-        tree = self._parsed(query)
+    def _check(self, cursor: duckdb.DuckDBPyConnection, query: str) -> None:
+        tree = self._parsed(cursor, query)
         local = {name for node in _walk(tree) for name in _ctes(node)}
         if odd := next((name for name in local if not _NAME.fullmatch(name)), None):
             raise QueryError(f"Name a part of a query by letters, digits and _, not {odd!r}.")
@@ -122,22 +95,21 @@ class BlindReader(Reader):
                 if not known and not (name in {n.lower() for n in local} and place == ("", "")):
                     raise HiddenError(name)
 
-    def _parsed(self, query: str) -> Any:
-        cursor = self._con.cursor()
-        try:
-            if len(statements := cursor.extract_statements(query)) != 1:
-                raise QueryError(f"Give one statement at a time, not {len(statements)}.")
-            if statements[0].type.name != "SELECT":
-                raise QueryError(f"A {statements[0].type.name} statement cannot run here: {HIDDEN}.")
-            [(text,)] = cursor.execute("SELECT json_serialize_sql(?::VARCHAR)", [query]).fetchall()
-        except self._errors as error:
-            raise QueryError(str(error)) from None
-        finally:
-            cursor.close()
+    def _parsed(self, cursor: duckdb.DuckDBPyConnection, query: str) -> Any:
+        if len(statements := cursor.extract_statements(query)) != 1:
+            raise QueryError(f"Give one statement at a time, not {len(statements)}.")
+        if statements[0].type.name != "SELECT":
+            raise QueryError(f"A {statements[0].type.name} statement cannot run here: {HIDDEN}.")
+        [(text,)] = cursor.execute("SELECT json_serialize_sql(?::VARCHAR)", [query]).fetchall()
         tree = msgspec.json.decode(text)
         if tree.get("error"):
             raise QueryError(f"The statement cannot be read here: {tree.get('error_message')}")
         return tree
+
+    def _failure(self, error: Exception) -> QueryError:
+        # Only a name that hides something gets another sentence; the rest is the asker's mistake.
+        found = re.search(r'[Cc]olumn(?: with name)? "?(\w+)"?', str(error))
+        return HiddenError(found[1]) if found and found[1] in _hidden_columns() else super()._failure(error)
 
 
 def _hidden_columns() -> set[str]:

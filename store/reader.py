@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from store.catalog import stamp, view_statements
 from store.errors import QueryError, StoreError
+from store.layout import CATALOG
 from store.parquet import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
+    from pathlib import Path
 
     import duckdb
     import pyarrow as pa
@@ -33,11 +35,8 @@ class Reader:
 
     def __init__(self, store: Store) -> None:
         import duckdb
-        import pyarrow as pa
 
         self._errors = duckdb.Error
-        # What goes wrong between two pieces of a result, an interrupt too, comes through Arrow.
-        self._arrow_errors = (pa.ArrowException, OSError)
         # A database of its own: connections to one file share their settings, and these get locked.
         self._con = duckdb.connect()
         self._attach(store)
@@ -57,21 +56,30 @@ class Reader:
     def _attach(self, store: Store) -> None:
         # Another machine may see the same folder under another path, and then writes the catalogue for that.
         for _ in range(_ATTEMPTS):
+            if self._attached(store.root):
+                return
             try:
-                catalog = store.catalog()
+                store.catalog()
             except StoreError:
                 # Who may only read the folder has the same views in memory.
                 for statement in ("ATTACH ':memory:' AS store", "USE store", *view_statements(store.root)):
                     self._con.execute(statement)
                 return
-            self._con.execute(f"ATTACH {quoted(catalog)} AS store (READ_ONLY)")
-            found = self._con.execute("SELECT stamp FROM store.store_version").fetchall()
-            if found == [(stamp(store.root),)]:
-                return
-            self._con.execute("DETACH store")
         raise StoreError(
             f"The catalogue of {store.root} keeps being replaced: open the store by one path only."
         )
+
+    def _attached(self, root: Path) -> bool:
+        """Whether the catalogue is there, whole, and of this place, and now attached."""
+        try:
+            self._con.execute(f"ATTACH {quoted(root / CATALOG)} AS store (READ_ONLY)")
+        except self._errors:
+            return False
+        with contextlib.suppress(self._errors):
+            if self._con.execute("SELECT stamp FROM store.store_version").fetchall() == [(stamp(root),)]:
+                return True
+        self._con.execute("DETACH store")
+        return False
 
     def arrow(self, query: str, parameters: Sequence[Any] = ()) -> pa.Table:
         """The result of one statement that reads.
@@ -80,8 +88,21 @@ class Reader:
             QueryError: the query is wrong, was interrupted, or is not a statement that only reads.
         """
         with self._asking() as cursor:
-            _check(cursor, query)
+            self._check(cursor, query)
             return cursor.sql(query, params=list(parameters)).to_arrow_table()
+
+    def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """The result of one statement as a list of dictionaries; for small results.
+
+        Raises:
+            QueryError: as `arrow`.
+        """
+        with self._asking() as cursor:
+            self._check(cursor, query)
+            # Unlike sql(), which Arrow wants, execute() plans a query once only; small ones are all planning.
+            found = cursor.execute(query, list(parameters))
+            names = [column[0] for column in found.description]
+            return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
     @contextlib.contextmanager
     def stream(
@@ -93,7 +114,7 @@ class Reader:
             QueryError: as `arrow`; also while pieces are taken.
         """
         with self._asking() as cursor:
-            _check(cursor, query)
+            self._check(cursor, query)
             yield cursor.sql(query, params=list(parameters)).to_arrow_reader(size)
 
     def keep(self, name: str, query: str, parameters: Sequence[Any] = ()) -> None:
@@ -114,8 +135,9 @@ class Reader:
         try:
             cursor.execute("USE store")
             yield cursor
-        except (self._errors, *self._arrow_errors) as error:
-            raise QueryError(str(error)) from None
+        # What goes wrong between two pieces of a result, an interrupt too, comes through Arrow.
+        except (self._errors, *_arrow_errors()) as error:
+            raise self._failure(error) from None
         finally:
             with self._idle:
                 # Closed and forgotten in one: a cursor that is closed cannot be interrupted.
@@ -123,9 +145,21 @@ class Reader:
                 self._running.discard(cursor)
                 self._idle.notify_all()
 
-    def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """The result of one statement as a list of dictionaries; for small results."""
-        return self.arrow(query, parameters).to_pylist()
+    def _check(self, cursor: duckdb.DuckDBPyConnection, query: str) -> None:
+        """Raise `QueryError` for anything but one statement that reads."""
+        statements = cursor.extract_statements(query)
+        if len(statements) != 1:
+            raise QueryError(f"Give one statement at a time, not {len(statements)}.")
+        kind = statements[0].type.name
+        if kind == "EXPLAIN":
+            # EXPLAIN ANALYZE carries out what it explains.
+            explained = cursor.extract_statements(_EXPLAIN.sub("", query, count=1))
+            kind = explained[0].type.name if len(explained) == 1 else kind
+        if kind != "SELECT":
+            raise QueryError(f"The store is read-only: a {kind} statement cannot run.")
+
+    def _failure(self, error: Exception) -> QueryError:
+        return QueryError(str(error))
 
     def interrupt(self) -> None:
         """Stop every query of this reader that is running."""
@@ -143,15 +177,7 @@ class Reader:
             self._con.close()
 
 
-def _check(cursor: duckdb.DuckDBPyConnection, query: str) -> None:
-    """Raise `QueryError` for anything but one statement that reads."""
-    statements = cursor.extract_statements(query)
-    if len(statements) != 1:
-        raise QueryError(f"Give one statement at a time, not {len(statements)}.")
-    kind = statements[0].type.name
-    if kind == "EXPLAIN":
-        # EXPLAIN ANALYZE carries out what it explains.
-        explained = cursor.extract_statements(_EXPLAIN.sub("", query, count=1))
-        kind = explained[0].type.name if len(explained) == 1 else kind
-    if kind != "SELECT":
-        raise QueryError(f"The store is read-only: a {kind} statement cannot run.")
+def _arrow_errors() -> tuple[type[Exception], ...]:
+    import pyarrow as pa
+
+    return pa.ArrowException, OSError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import itertools
 import types
@@ -34,10 +35,11 @@ class Column(msgspec.Struct, frozen=True):
     """Value of such rows, as text that casts to the type; None for a null."""
 
 
-def columns(record: type[Record]) -> list[Column]:
+@functools.cache
+def columns(record: type[Record]) -> tuple[Column, ...]:
     """The columns of a table, in order."""
     hints = typing.get_type_hints(record)
-    return [_column(field, hints[field.name]) for field in msgspec.structs.fields(record)]
+    return tuple(_column(field, hints[field.name]) for field in msgspec.structs.fields(record))
 
 
 def struct_type(record: type[Record]) -> str:
