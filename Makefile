@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test test-ray lint bench docs clean
+.PHONY: demo test test-ray test-peers lint bench docs clean
 
 demo: .venv/ready
 	@$(BIN)/cc-tui demo
@@ -15,6 +15,11 @@ test: .venv/dev
 # The tests of the fan-out need Ray (240 MB installed); without it `make test` skips them.
 test-ray: .venv/ray
 	@$(BIN)/python -m pytest tests/test_fanout.py
+
+# Other programs that read our exports and whose statistics ours are checked against (800 MB installed).
+PEER_PYTHON ?= python3.12
+test-peers: .venv/peers/ready
+	@$(BIN)/python -m pytest tests/test_peers.py
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -62,5 +67,16 @@ ifdef UV
 	@uv pip install -q --python $(BIN)/python -e '.[ray]'
 else
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[ray]'
+endif
+	@touch $@
+
+.venv/peers/ready: pyproject.toml | .venv/dev
+ifdef UV
+	@uv venv -q --python '>=3.12' .venv/peers
+	@uv pip install -q --python .venv/peers/bin/python --group peers
+else
+	@$(PEER_PYTHON) -m venv .venv/peers
+	@.venv/peers/bin/python -m pip install -q --disable-pip-version-check 'pip>=25.1'
+	@.venv/peers/bin/python -m pip install -q --disable-pip-version-check --group peers
 endif
 	@touch $@

@@ -1,10 +1,13 @@
 """How fast the Transcripts screen answers on a large store.
 
-python benchmarks/browse.py [--transcripts 100000] [--keep DIR]
+python benchmarks/browse.py [--transcripts 100000] [--keep DIR] [--peer PYTHON]
 
 A store of the given size, 30 messages each, is generated as `benchmarks/store.py` does. The app itself runs on it
 without a terminal, 160 by 50 cells, in a process of its own, and every time is taken from the key or the question to
 the screen that shows the answer. Medians, and the worst in brackets.
+
+`--peer` is the interpreter of an environment with inspect_ai (`make test-peers` makes one in .venv/peers): the same
+transcripts leave as its logs, and it does what it has for the same purpose, from Python and without painting anything.
 """
 
 # A benchmark looks into the screens that it measures.
@@ -30,6 +33,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import numpy as np
 
 from benchmarks.store import demo, generate
+from exports.formats import export
+from store.reader import Reader
+from store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +43,7 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
 ROOT = Path(__file__).parent.parent
+READING = Path(__file__).parent / "peers" / "inspect_reading.py"
 SIZE = (160, 50)
 GOALS = {
     "first page": 1000,
@@ -67,6 +74,7 @@ def main() -> None:
     )
     parser.add_argument("--transcripts", type=int, default=3_000)
     parser.add_argument("--keep", type=Path, help="where generated stores stay for another time")
+    parser.add_argument("--peer", metavar="PYTHON", help="interpreter with inspect_ai")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--began", type=float, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -78,15 +86,35 @@ def main() -> None:
         if not root.exists():
             root.parent.mkdir(parents=True, exist_ok=True)
             generate(root, given.transcripts, asyncio.run(demo(Path(folder) / "demo")))
+            # Runs leave it too.
+            Store.open(root).catalog()
         command = [sys.executable, __file__, "--measure", str(root), "--began", str(time.time())]
         done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    print(f"{given.transcripts:,} transcripts")
-    for name, taken in json.loads(done.stdout.splitlines()[-1]).items():
-        if name == "memory":
-            print(f"{name:30} {taken[0]:8.0f} MB, of the whole process at its most")
-            continue
-        goal = f"   goal {GOALS[name]}" if GOALS[name] else ""
-        print(f"{name:30} {np.median(taken):8.0f} ms  ({max(taken):.0f}){goal}")
+        ours = json.loads(done.stdout.splitlines()[-1])
+        print(f"{given.transcripts:,} transcripts")
+        for name, taken in ours.items():
+            unit = "MB" if name == "memory" else "ms"
+            goal = f"   goal {GOALS[name]}" if GOALS[name] else ""
+            print(f"{name:30} {np.median(taken):8,.0f} {unit}  ({max(taken):,.0f}){goal}")
+        if given.peer:
+            beside(given.peer, root, ours)
+
+
+def beside(python: str, root: Path, ours: dict[str, list[float]]) -> None:
+    """Print what Inspect takes for the same transcripts, and the ratio to ours."""
+    with tempfile.TemporaryDirectory() as folder:
+        logs = Path(folder) / "logs"
+        reader = Reader(Store.open(root))
+        export(reader, "inspect", logs, None, None)
+        reader.close()
+        size = sum(file.stat().st_size for file in logs.iterdir())
+        command = [python, str(READING), str(logs), str(time.time())]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    print(f"inspect_ai, on the same transcripts as logs of {size / 1e6:,.0f} MB")
+    for name, (what, taken) in json.loads(done.stdout.splitlines()[-1]).items():
+        theirs, own = float(np.median(taken)), float(np.median(ours[name]))
+        unit = "MB" if name == "memory" else "ms"
+        print(f"{name:30} {theirs:8,.0f} {unit}  ({max(taken):,.0f})   {theirs / own:.1f} of ours: {what}")
 
 
 async def measure(root: Path, began: float) -> dict[str, list[float]]:
@@ -100,7 +128,6 @@ async def measure(root: Path, began: float) -> dict[str, list[float]]:
     from cc_tui.screens.transcripts import TranscriptsScreen
     from cc_tui.widgets.line_table import LineTable
     from store.listing import Order
-    from store.store import Store
 
     taken: dict[str, list[float]] = {name: [] for name in GOALS}
     app = CcTuiApp(Store.open(root), start="transcripts")

@@ -68,6 +68,15 @@ def _inspect(reader: Reader, chosen: Chosen, target: Path) -> int:
     return len(ids)
 
 
+def _scout(reader: Reader, chosen: Chosen, target: Path) -> int:
+    from exports.scout import write_database
+
+    target.mkdir()
+    ids = audit_ids(reader, chosen.study_id, chosen.where)
+    write_database(leaving(reader, chosen.study_id, ids), chosen.study, target)
+    return len(ids)
+
+
 def _training(reader: Reader, chosen: Chosen, target: Path) -> int:
     from exports.rows_out import training_line
 
@@ -137,6 +146,7 @@ FORMATS = {
         Format(
             "inspect", "logs of Inspect: a file for each condition and mode", "transcript", True, _inspect
         ),
+        Format("scout", "transcript database of inspect_scout", "transcript", True, _scout),
         Format(
             "jsonl",
             "a line for each audit: its row, its messages, its judgements",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from exports.archive import Archive, decode_json
 from exports.chat_messages import UnreadableError, heard
 from exports.intake import Incoming, Quote, Score
 from exports.tree import grow
+from store.records import JudgementKind, JudgementStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,9 +19,12 @@ if TYPE_CHECKING:
 
     from exports.sources import Origin
 
+_E = TypeVar("_E", bound=StrEnum)
+
 FORM = "inspect"
 _ATTACHMENT = "attachment://"
 _TARGET = "target"
+_UNKNOWN = "unknown"
 _CITED = re.compile(r"\[M\d+\]")
 
 
@@ -36,44 +41,62 @@ def read_inspect(path: Path, origin: Origin) -> Iterator[Incoming | UnreadableEr
         raise UnreadableError("it is no log of Inspect: its header has no `eval`")
     for name in sorted(archive.names("samples/")):
         try:
-            yield _sample(decode_json(archive.read(name)), facts, path, origin)
+            yield incoming(decode_json(archive.read(name)), facts, path, origin)
         except UnreadableError as error:
             yield UnreadableError(f"{name}: {error}")
 
 
-def _sample(sample: Any, facts: dict[str, Any], path: Path, origin: Origin) -> Incoming:
+def incoming(sample: Any, facts: dict[str, Any], path: Path, origin: Origin, form: str = FORM) -> Incoming:
+    """A sample of a log, or what another file of Inspect's has in the same form.
+
+    Args:
+        sample: the sample.
+        facts: `eval` of the log's header.
+        path: the file.
+        origin: what the user says about it.
+        form: name of the file's format.
+
+    Raises:
+        UnreadableError: it is no sample.
+    """
     if not isinstance(sample, dict) or "id" not in sample:
         raise UnreadableError("it is no sample")
     resolve = _resolver(sample.get("attachments"))
     states = [[heard(m, resolve) for m in state] for state in _states(sample)]
     model = _role(facts, _TARGET)
-    metadata = sample.get("metadata") or {}
+    stated, metadata = _object(facts.get("metadata")), _object(sample.get("metadata"))
+    # Logs of our own say which condition and mode they are of.
+    condition = origin.condition or str(stated.get("condition") or model)
     tags = metadata.get("tags") or []
     error = sample.get("error")
     return Incoming(
-        key=f"{origin.condition or model}/{facts.get('eval_id') or path.name}/{sample['id']}/{sample.get('epoch', 1)}",
-        condition=origin.condition or model,
+        key=f"{condition}/{facts.get('eval_id') or path.name}/{sample['id']}/{sample.get('epoch', 1)}",
+        condition=condition,
         role=origin.role,
         model=model,
         auditor=_role(facts, "auditor"),
         judge=origin.judge or _role(facts, "judge"),
-        mode=origin.mode_of(path),
+        mode=origin.mode_of(path, stated.get("mode")),
         seed=_seed(sample.get("input"), resolve),
         tags=tuple(str(tag) for tag in tags) if isinstance(tags, list) else (),
         tree=grow(states),
-        scores=tuple(_scores(sample.get("scores"), resolve)),
+        scores=tuple(_scores(sample.get("scores"), resolve, named=_judge_is_named(facts, origin))),
         rubrics={},
         started_at=_time(sample.get("started_at")),
-        form=FORM,
+        form=form,
         error=str(error.get("message") or "The log says that it broke off.")
         if isinstance(error, dict)
         else "",
-        simulated=origin.simulated or model.startswith("mockllm/"),
+        simulated=origin.simulated or model.startswith("mockllm/") or stated.get("simulated") is True,
     )
 
 
 def _states(sample: dict[str, Any]) -> Iterator[list[Any]]:
     """What the target was shown at each of its calls, with what it answered."""
+    if sample.get("events") is None:
+        # Without events, what is left of the conversation is all there is.
+        yield sample.get("messages") or []
+        return
     pool = (sample.get("events_data") or {}).get("messages") or []
     for event in sample.get("events") or []:
         if not isinstance(event, dict) or event.get("event") != "model" or event.get("role") != _TARGET:
@@ -97,7 +120,15 @@ def _resolver(attachments: Any) -> Callable[[str], str]:
 
 def _role(facts: dict[str, Any], role: str) -> str:
     found = (facts.get("model_roles") or {}).get(role) or {}
-    return str(found.get("model") or (facts.get("model") if role == _TARGET else None) or "unknown")
+    return str(found.get("model") or (facts.get("model") if role == _TARGET else None) or _UNKNOWN)
+
+
+def _judge_is_named(facts: dict[str, Any], origin: Origin) -> bool:
+    return origin.judge is not None or _role(facts, "judge") != _UNKNOWN
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _seed(value: Any, resolve: Callable[[str], str]) -> str:
@@ -106,18 +137,33 @@ def _seed(value: Any, resolve: Callable[[str], str]) -> str:
     return resolve(str(value or ""))
 
 
-def _scores(scores: Any, resolve: Callable[[str], str]) -> Iterator[Score]:
-    for scorer in (scores or {}).values() if isinstance(scores, dict) else ():
-        values = scorer.get("value") if isinstance(scorer, dict) else None
+def _scores(scores: Any, resolve: Callable[[str], str], *, named: bool) -> Iterator[Score]:
+    """Every score; where nobody is named as judge, the scorers are."""
+    for scorer, score in _object(scores).items():
+        values = score.get("value") if isinstance(score, dict) else None
         if not isinstance(values, dict):
             continue
-        metadata = scorer.get("metadata") or {}
-        why = resolve(str(scorer.get("explanation") or ""))
+        metadata = _object(score.get("metadata"))
+        # Logs of our own say of what kind a dimension is, and why a value is not there.
+        kinds, lost = _object(metadata.get("kinds")), _object(metadata.get("without_value"))
+        why = resolve(str(score.get("explanation") or ""))
         quotes = tuple(_quotes(metadata, resolve))
         for name, value in values.items():
-            yield Score(str(name), value, justification=why, quotes=quotes)
+            yield Score(
+                str(name),
+                value,
+                status=_stated(JudgementStatus, lost.get(name), JudgementStatus.OK),
+                justification=why,
+                quotes=quotes,
+                kind=_stated(JudgementKind, kinds.get(name), JudgementKind.RUBRIC),
+                judge=None if named else str(scorer),
+            )
             # Citations belong to the answer as a whole: they stand with its first dimension.
             quotes = ()
+
+
+def _stated(kind: type[_E], value: object, default: _E) -> _E:
+    return kind(value) if value in tuple(kind) else default
 
 
 def _quotes(metadata: dict[str, Any], resolve: Callable[[str], str]) -> Iterator[Quote]:

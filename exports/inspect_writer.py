@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _VERSION = 2
 _SPAN = "branch"
+_UPWARDS = re.compile(r"\.\.+|\\")
 
 
 def write_logs(audits: Iterable[Leaving], study: str, folder: Path) -> Iterator[str]:
@@ -42,7 +43,7 @@ def write_logs(audits: Iterable[Leaving], study: str, folder: Path) -> Iterator[
     """
     for (condition, mode), group in groupby(audits, _log_of):
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{study}_{condition}_{mode}").strip("-.") + ".eval"
-        _write(folder / name, list(group), f"{study}/{mode}", str(condition))
+        _write(folder / name, group, f"{study}/{mode}", str(condition))
         yield name
 
 
@@ -50,16 +51,23 @@ def _log_of(audit: Leaving) -> tuple[Any, Any]:
     return audit.transcript.audit["condition_id"], audit.transcript.audit["mode"]
 
 
-def _write(path: Path, audits: list[Leaving], task: str, condition: str) -> None:
-    samples = [_sample(audit) for audit in audits]
-    header = _header(audits, task, condition)
-    summaries = [_summary(sample) for sample in samples]
-    start = {key: header[key] for key in ("version", "eval", "plan")}
+def _write(path: Path, audits: Iterable[Leaving], task: str, condition: str) -> None:
+    told: list[Leaving] = []
+    summaries: list[dict[str, Any]] = []
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as log:
+        for audit in audits:
+            sample = sample_of(audit)
+            # Readers ask for a sample by this very name.
+            log.writestr(
+                f"samples/{sample['id']}_epoch_{sample['epoch']}.json", msgspec.json.encode(sample)
+            )
+            summaries.append(_summary(sample))
+            # A log may hold more than memory does: what was said is let go.
+            silent = msgspec.structs.replace(audit.transcript, messages=[])
+            told.append(msgspec.structs.replace(audit, transcript=silent, events=[], source=""))
+        header = _header(told, task, condition)
+        start = {key: header[key] for key in ("version", "eval", "plan")}
         log.writestr("_journal/start.json", msgspec.json.encode(start))
-        for sample in samples:
-            name = f"{sample['id']}_epoch_{sample['epoch']}".replace("/", "_")
-            log.writestr(f"samples/{name}.json", msgspec.json.encode(sample))
         log.writestr("_journal/summaries/1.json", msgspec.json.encode(summaries))
         log.writestr("summaries.json", msgspec.json.encode(summaries))
         log.writestr("header.json", msgspec.json.encode(header))
@@ -141,10 +149,12 @@ def _results(audits: list[Leaving]) -> list[dict[str, Any]]:
 
 
 def _sample_id(audit: Leaving) -> str:
-    return audit.transcript.audit["item_label"]
+    """Its label, which names a member of the log; none may leave the folder of whoever unpacks it."""
+    return _UPWARDS.sub("_", audit.transcript.audit["item_label"]).lstrip("/")
 
 
-def _sample(audit: Leaving) -> dict[str, Any]:
+def sample_of(audit: Leaving) -> dict[str, Any]:
+    """An audit as a sample of a log."""
     row = audit.transcript.audit
     messages = audit.transcript.messages
     surviving = audit.surviving()
@@ -199,6 +209,7 @@ def _scores(judgements: Iterable[Judgement]) -> Iterator[tuple[str, dict[str, An
                 "value": {j.dimension: j.score if j.verdict is None else j.verdict for j in own},
                 "explanation": "\n".join(f"{j.dimension}: {j.justification}" for j in own if j.justification),
                 "metadata": {
+                    "kinds": {j.dimension: j.kind for j in own},
                     "without_value": lost,
                     "highlights": "\n".join(f"- [{message_id}] {quote}" for message_id, quote in cited),
                     "scanner_references": [

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from exports.intake import Incoming
 
 
-_SUFFIXES = (".json", ".jsonl", ".eval")
+_SUFFIXES = (".json", ".jsonl", ".eval", ".parquet")
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -32,10 +32,12 @@ class Origin(msgspec.Struct, frozen=True):
     judge: str | None = None
     simulated: bool = False
 
-    def mode_of(self, path: Path) -> Mode:
-        """The mode of a file's conversations."""
+    def mode_of(self, path: Path, stated: object = None) -> Mode:
+        """The mode of a file's conversations; `stated` is what the file says of it."""
         if self.mode is not None:
             return self.mode
+        if stated in tuple(Mode):
+            return Mode(stated)
         folder = path.parent.name
         return next((mode for mode in Mode if folder.endswith(mode)), Mode.SELF_REPORT)
 
@@ -70,8 +72,8 @@ def read_sources(sources: Iterable[tuple[Path, Origin]]) -> tuple[list[Incoming]
     if not found:
         why = f" ({skipped[0].where}: {skipped[0].why})" if skipped else ""
         raise InputError(
-            f"There is nothing to import{why}: give Petri transcripts (.json), Inspect logs (.eval) or answers "
-            "(.jsonl)."
+            f"There is nothing to import{why}: give Petri transcripts (.json), Inspect logs (.eval), databases of "
+            "inspect_scout (.parquet) or answers (.jsonl)."
         )
     return list(found.values()), skipped
 
@@ -89,6 +91,10 @@ def _read(path: Path, origin: Origin) -> Iterable[Incoming | UnreadableError] | 
         from exports.inspect_log import read_inspect
 
         return read_inspect(path, origin)
+    if path.suffix == ".parquet":
+        from exports.scout import read_database
+
+        return read_database(path, origin)
     if path.suffix == ".jsonl":
         from exports.answers import read_answers_jsonl
 

@@ -13,6 +13,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from exports import archive
@@ -258,7 +260,7 @@ def test_a_score_that_a_partial_answer_holds_is_one(tmp_path: Path) -> None:
 # Our own audits, out and in again
 
 
-@pytest.mark.parametrize("form", ["petri", "inspect"])
+@pytest.mark.parametrize("form", ["petri", "inspect", "scout"])
 def test_our_audits_leave_and_come_back_with_their_trees_and_scores(
     own: Path, tmp_path: Path, form: str
 ) -> None:
@@ -269,6 +271,18 @@ def test_our_audits_leave_and_come_back_with_their_trees_and_scores(
     assert after == before
     scores = "SELECT dimension, score, count(*) AS n FROM judgements WHERE kind = 'rubric' GROUP BY ALL ORDER BY ALL"
     assert query(tmp_path / "store", scores) == query(own, scores)
+
+
+@pytest.mark.parametrize("form", ["inspect", "scout"])
+def test_logs_of_our_own_come_back_as_what_they_were(own: Path, tmp_path: Path, form: str) -> None:
+    write(own, form, tmp_path / "out")
+    bring(tmp_path / "store", tmp_path / "out")
+    for columns in (
+        "condition_id, mode, simulated",
+        "judge, kind, dimension, judgement_status, score, verdict",
+    ):
+        counted = f"SELECT {columns}, count(*) AS n FROM scores GROUP BY ALL ORDER BY ALL"
+        assert query(tmp_path / "store", counted) == query(own, counted)
 
 
 def trees(store: Path) -> list[list[tuple[Any, ...]]]:
@@ -312,7 +326,8 @@ def test_the_same_export_is_the_same_bytes(own: Path, tmp_path: Path) -> None:
     for form, made in FORMATS.items():
         for name in ("a", "b"):
             write(own, form, tmp_path / form / name)
-        files = sorted((tmp_path / form / "a").iterdir()) if made.folder else [tmp_path / form / "a"]
+        written = tmp_path / form / "a"
+        files = [path for path in written.rglob("*") if path.is_file()] if made.folder else [written]
         for file in files:
             twin = Path(str(file).replace(f"/{form}/a", f"/{form}/b"))
             if form != "inspect":
@@ -351,6 +366,12 @@ def test_hostile_files_are_named_and_counted(tmp_path: Path, monkeypatch: pytest
     )
     zipped(folder / "odd.eval", {"header.json": HEADER, "samples/1.json": b"[]", "samples/2.json": b"{"})
     (folder / "cut.eval").write_bytes(bomb.read_bytes()[:-30])
+    (folder / "text.parquet").write_text("no Parquet")
+    pq.write_table(pa.table({"a": [1]}), folder / "other.parquet")
+    said = ["[]", "{", '"' + "x" * 1_000_000 + '"']
+    pq.write_table(
+        pa.table({"transcript_id": ["t1", "t2", "t3"], "messages": said}), folder / "scout.parquet"
+    )
     taken, skipped = bring(tmp_path / "store", folder)
     expected = {
         "cut.json": "it is no JSON: ",
@@ -363,14 +384,22 @@ def test_hostile_files_are_named_and_counted(tmp_path: Path, monkeypatch: pytest
         "cut.eval": "it is no zip archive, or was cut",
         "bomb.eval": "samples/1.json: its member samples/1.json is larger than 1,000,000 bytes",
         "odd.eval": "samples/2.json: it is no JSON: ",
+        "text.parquet": "it is no Parquet file, or damaged: ",
+        "other.parquet": "it is no transcript database: it lacks `transcript_id` or `messages`",
+        "scout.parquet": "t3: its messages are no JSON text, or longer than 1,000,000 characters",
     }
+    assert [why[:20] for name, why in skipped if name == "scout.parquet"] == [
+        "t2: it is no JSON: E",
+        "t3: its messages are",
+    ]
     found = dict(skipped)
     assert found.keys() == expected.keys()
     assert [name for name in found if not found[name].startswith(expected[name])] == []
     # A sample in which nobody was asked is an audit without a turn of the target; its name is no path.
-    assert taken.imported == 2
+    assert taken.imported == 3
     assert not (tmp_path / "away.json").exists()
     assert query(tmp_path / "store", "SELECT status FROM audits ORDER BY 1") == [
+        {"status": "no_target_turn"},
         {"status": "no_target_turn"},
         {"status": "ok"},
     ]
