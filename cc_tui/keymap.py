@@ -199,6 +199,7 @@ KEYS: tuple[Key, ...] = (
     Key("transcripts.select_all", "a", "select_all", "select all that is listed, or nothing"),
     Key("transcripts.export", "e", "export", "export what is selected, or this audit", "export"),
     Key("transcripts.judge", "J", "judge", "have it judged again: shows the command"),
+    Key("transcripts.label", "L", "label", "plan a round of labelling of what is selected, or this audit"),
     Key("transcripts.clear", "escape", "clear_filter", "leave the field; clear every filter"),
     Key("transcripts.reload", "r", "reload", "look for what is new"),
     Key("hits.words", "slash,s", "words", "search for something else", "search"),

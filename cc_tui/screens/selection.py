@@ -1,4 +1,4 @@
-"""What is done with the audits that were selected in a list: they are exported, or judged again."""
+"""What is done with the audits that were selected in a list: they are exported, judged again, or labelled."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from cc_tui.screens.dialogs import Text
+from cc_tui.screens.dialogs import Choice, Text
 from cc_tui.screens.listing import Behind
 from cc_tui.screens.picking import Ask, Option, Pick
+from cc_tui.state.rounds import planned_of, save_plan
 from exports.formats import FORMATS, export
 from store import layout
 from store.errors import InputError
@@ -99,6 +100,29 @@ async def _offer(screen: AppScreen, audit_ids: Sequence[str]) -> None:
         ),
     ]
     screen.app.push_screen(Text("Judge again", Content("\n").join(lines)))
+
+
+def offer_round(screen: AppScreen, audit_ids: Sequence[str]) -> None:
+    """Plan a round of labelling of these audits, after saying how long it will take."""
+    screen.work("round", _offer_round, screen, audit_ids)
+
+
+async def _offer_round(screen: AppScreen, audit_ids: Sequence[str]) -> None:
+    services = screen.services
+    annotator = services.annotator
+    if annotator is None:
+        raise InputError("Who labels? Give your name on the Label screen (F3) first.")
+    where = Behind.audits("", audit_ids).where
+    study_id = await screen.listed(lambda listing: _study_of(listing, where))
+    plan, words = await screen.ask(
+        lambda reader: planned_of(services.store, reader, study_id, audit_ids, annotator)
+    )
+    warning = "What you pick yourself counts in no statistic."
+    if await screen.app.push_screen_wait(Choice(f"{words} {warning}", {"y": "plan it"})):
+        await screen.off(lambda: save_plan(services.store, plan))
+        first = services.sitting
+        when = f" after {first.head.name}" if first else ""
+        screen.notify(printable(f"{plan.head.name} is planned: F3 labels it{when}."), markup=False, timeout=8)
 
 
 def keep_selection(store: Store, audit_ids: Sequence[str]) -> Path:

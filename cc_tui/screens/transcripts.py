@@ -16,7 +16,7 @@ from cc_tui.screens.listing import FACETS, NEWEST, Behind, Question, count, face
 from cc_tui.screens.picking import Arrange, Ask, Option, Pick
 from cc_tui.screens.reader import ReaderScreen
 from cc_tui.screens.search import SearchScreen
-from cc_tui.screens.selection import export_selected, offer_judging
+from cc_tui.screens.selection import export_selected, offer_judging, offer_round
 from cc_tui.state.columns import USUAL, listed
 from cc_tui.widgets.arrow_table import ArrowTable
 from cc_tui.widgets.completion import Completions
@@ -335,6 +335,11 @@ class TranscriptsScreen(AppScreen):
         """Say how further judges are asked about the selected audits."""
         if chosen := self._chosen():
             offer_judging(self, chosen)
+
+    def action_label(self) -> None:
+        """Plan a round of labelling of the selected audits."""
+        if chosen := self._chosen():
+            offer_round(self, chosen)
 
     def action_search(self) -> None:
         """Search what was said."""

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING
 
 from store.errors import InputError
 from store.labels import LabelLog
+from store.parquet import quoted
 from store.records import RevealAt, RoundKind
 from store.round_progress import choose_round, hidden_round, usual_pace
 from store.sitting import Sitting
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from store.reader import Reader
-    from store.round_plan import Plan
+    from store.round_plan import Plan, Wish
     from store.store import Store
 
 KINDS = {
@@ -55,10 +58,37 @@ def planned(store: Store, reader: Reader, kind: RoundKind, annotator: str) -> tu
     Raises:
         InputError: nothing has been judged yet, or nothing is left to label.
     """
-    from store.round_plan import Wish, plan_round
+    from store.round_plan import Wish
 
     alone = (annotator,) if kind is RoundKind.SOLO else ()
-    plan = plan_round(store, reader, Wish(kind=kind, annotators=alone))
+    return _told(store, reader, Wish(kind=kind, annotators=alone), annotator)
+
+
+def planned_of(
+    store: Store, reader: Reader, study_id: str, audit_ids: Sequence[str], annotator: str
+) -> tuple[Plan, str]:
+    """As `planned`, an exploring round of audits that the person has picked: what is picked counts in no statistic.
+
+    Raises:
+        InputError: none of them has been judged.
+    """
+    from store.round_plan import Wish
+
+    where = f"audit_id IN ({', '.join(map(quoted, audit_ids))})"
+    wish = Wish(
+        kind=RoundKind.EXPLORE,
+        study_id=study_id,
+        where=where,
+        size=len(audit_ids),
+        annotators=(annotator,),
+    )
+    return _told(store, reader, wish, annotator)
+
+
+def _told(store: Store, reader: Reader, wish: Wish, annotator: str) -> tuple[Plan, str]:
+    from store.round_plan import plan_round
+
+    plan = plan_round(store, reader, wish)
     head, pace = plan.head, usual_pace(store, annotator)
     shown = "at its end" if head.reveal is RevealAt.ROUND else f"after each {head.reveal}"
     return plan, (

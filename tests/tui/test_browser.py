@@ -237,6 +237,28 @@ async def test_selected_and_bookmarked_audits_are_marked_and_leave(study_store: 
     assert len(rows) == 2
 
 
+async def test_what_is_selected_becomes_a_round_that_counts_in_no_statistic(study_store: Store):
+    app = reading(study_store)
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await _listed(pilot, "showing 12 of 12")
+        await pilot.press("L")
+        await _listed(pilot, "Give your name on the Label screen")
+        app.services.annotator = "ann"
+        await pilot.press("space", "space", "L")
+        await _listed(pilot, "2 of 2 transcripts")
+        assert "counts in no statistic" in screen_text(pilot)
+        await pilot.press("y")
+        await _listed(pilot, "is planned: F3 labels it.")
+    rows = Reader(study_store).rows(
+        "SELECT kind, audit_id, annotators FROM rounds JOIN round_items USING (round_id) ORDER BY audit_id"
+    )
+    assert [(row["kind"], row["audit_id"]) for row in rows] == [
+        ("explore", "audit-10"),
+        ("explore", "audit-11"),
+    ]
+    assert json.loads(rows[0]["annotators"]) == ["ann"]
+
+
 @pytest.mark.parametrize("size", SIZES)
 async def test_hits_open_at_their_words_and_can_be_listed(study_store: Store, size):
     app = reading(study_store)
