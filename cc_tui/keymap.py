@@ -171,6 +171,7 @@ KEYS: tuple[Key, ...] = (
     Key("steer.cancel", "X", "cancel_audit", "cancel the audit; asks first"),
     Key("live.tree", "t", "tree", "the branches as a tree, to show one or compare two", "tree"),
     Key("live.compare", "c", "compare", "two branches side by side", "compare"),
+    Key("live.read", "v", "read", "view it in the reader: judges, labels, costs, other views", "read"),
     Key("live.zoom", "z", "zoom", "give the conversation the whole screen, or part of it", "zoom"),
     Key("live.down", "J", "page(1)", "page through the conversation; at its end it follows again", "page"),
     Key("live.up", "K", "page(-1)", "page through the conversation; at its end it follows again"),

@@ -259,6 +259,18 @@ class LiveScreen(SteeringScreen):
         if audits.display:
             self._table.focus()
 
+    def action_read(self) -> None:
+        """Open the audit in the reader, which has its judges, labels, costs and views."""
+        live = self.services.live
+        if live.masked:
+            self.tell("Judges and conditions are hidden until what you have labelled is revealed.")
+        elif live.focus is not None:
+            # Imported here: the start of the app would wait for it.
+            from cc_tui.screens.reader import ReaderScreen
+
+            self.stay()
+            self.app.push_screen(ReaderScreen(self.services, [live.focus], live.focus))
+
     def action_tree(self) -> None:
         """Show the branches as a tree."""
         live = self.services.live

@@ -27,7 +27,7 @@ from auditors.feed import (
 from auditors.rows import cancelled
 from cc_tui.app import INTERRUPTED, TERMINATED, CcTuiApp
 from cc_tui.screens.dialogs import Choice
-from cc_tui.screens.live import verdict_of
+from cc_tui.screens.live import LiveScreen, verdict_of
 from cc_tui.screens.run_control import RunControl
 from cc_tui.widgets.conversation import Conversation
 from cc_tui.widgets.line_table import LineTable
@@ -168,6 +168,27 @@ async def test_why_the_gate_threw_out_the_audit_in_view_is_read_from_the_store(
         engine.tell(Cards([card(0, audit_id="audit-01", state=CardState.DONE, status=AuditStatus.INVALID)]))
         await until(pilot, lambda: "The validity gate found" in screen_text(pilot))
         assert not [sign for sign in FORBIDDEN if sign in screen_text(pilot)]
+
+
+async def test_the_audit_in_view_opens_in_the_reader_unless_something_is_hidden(
+    engine: Engine, study_store: Store
+):
+    app = CcTuiApp(study_store, socket=engine.path)
+    async with engine.serve(), app.run_test(size=(160, 50), notifications=True) as pilot:
+        await until(pilot, lambda: app.services.live.focus is not None)
+        engine.tell(Cards([card(0, audit_id="audit-01", state=CardState.DONE, status=AuditStatus.OK)]))
+        await until(pilot, lambda: "audit-01" in app.services.live.cards)
+        app.screen.flush()
+        app.screen.query_one(LineTable).select("audit-01")
+        await until(pilot, lambda: app.services.live.focus == "audit-01")
+        await pilot.press("v")
+        await until(pilot, lambda: "judge-one" in screen_text(pilot))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, LiveScreen))
+        app.services.live.mask(True)
+        await pilot.press("v")
+        await until(pilot, lambda: "are hidden until" in screen_text(pilot))
+        assert isinstance(app.screen, LiveScreen)
 
 
 def test_a_verdict_names_warnings_and_hides_what_may_tell_the_condition():
