@@ -70,7 +70,9 @@ def remove_old(root: Path, grace_s: float) -> Removed:
 
 def _covered_for(root: Path, span: Span, covering: list[Span]) -> float:
     """Seconds for which another mark has stood for this span; -1 if none does."""
-    return max((_age(layout.mark_path(root, s)) for s in covering), default=-1.0)
+    # Of marks within marks, one that stood for this one may just have gone itself.
+    marks = (layout.mark_path(root, s) for s in covering)
+    return max((_age(mark) for mark in marks if mark.exists()), default=-1.0)
 
 
 def _stands(root: Path, span: Span, marked: list[Span]) -> bool:

@@ -15,7 +15,7 @@ from store.ids import content_hash
 from store.journal import Journal
 from store.lake import compact
 from store.layout import Span, parquet_path
-from store.manifest import Mark, describe_file, outermost, read_mark, spans, write_mark
+from store.manifest import Mark, Segment, describe_file, outermost, read_mark, spans, write_mark
 from store.merge import MERGE_BYTES, Sized, plan
 from store.reader import Reader
 from store.records import TABLES, CallStatus, ModelCall
@@ -149,6 +149,22 @@ def test_what_was_merged_is_emptied_after_the_grace_period_and_removed_after_a_d
     vacuum.vacuum(store.root)
     assert not journal_folder.exists()
     assert counts(store) == (10, 4)
+
+
+def test_what_was_merged_again_and_again_goes_at_once(store: Store) -> None:
+    journal = segments(store, 12)
+    for count in range(2, 13):
+        # Each mark stands within the next one.
+        write_mark(
+            store.root,
+            Span(journal.writer, "000001", f"{count:06}"),
+            Mark([Segment(f"{n:06}", 0, None) for n in range(1, count + 1)], {}),
+        )
+    journal.close()
+    marked = spans(store.root)
+    assert len([s for s in marked if s.writer == journal.writer]) >= 3
+    vacuum.vacuum(store.root, grace_s=0)
+    assert spans(store.root) == set(outermost(marked))
 
 
 def test_a_damaged_small_file_is_not_merged_into_one_that_looks_sound(store: Store) -> None:
