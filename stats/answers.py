@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stats.attempts import Attempts, coded, read_attempts
 from store.errors import InputError
 from store.latest import latest_study
 from store.parquet import quoted
-from store.records import OPEN, AuditStatus, JudgementKind, JudgementStatus, Mode
+from store.records import JudgementKind, JudgementStatus, Mode
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from stats.rules import Rules
     from stats.variance import Codes, Floats
-
-_OPEN = ", ".join(f"'{status}'" for status in OPEN)
 
 Query = Callable[[str], "pa.Table"]
 """Runs one SQL statement on the store's views."""
@@ -110,6 +109,7 @@ class Answers:
     questions: list[Question]
     batches: dict[tuple[Question, int], Batch]
     """By question and index into `conditions`; absent where nothing was answered and nothing failed."""
+    attempts: Attempts
     waterfall: list[Stage]
 
 
@@ -129,8 +129,13 @@ def read_answers(query: Query, study_id: str | None, rules: Rules) -> Answers:
         _check_judge(query, study, rules.judge)
     audit, audits = coded(rows["audit_id"])
     questions, batches = _batches(rows, audit, conditions, items, rules)
-    for question, condition, reason, count in _failures(query, study, conditions, items, questions, rules):
-        batches.setdefault((question, condition), _empty()).dropped[reason] += count
+    attempts = read_attempts(
+        query, chosen, [one.condition_id for one in conditions], [one.item_id for one in items]
+    )
+    for condition, item, status, count in attempts.failed():
+        for question in questions:
+            if counts_for(items[item], question, rules):
+                batches.setdefault((question, condition), _empty()).dropped[f"audit: {status}"] += count
     return Answers(
         study_id=chosen,
         simulated=simulated,
@@ -140,7 +145,8 @@ def read_answers(query: Query, study_id: str | None, rules: Rules) -> Answers:
         audits=audits,
         questions=questions,
         batches=batches,
-        waterfall=_waterfall(query, study, _with_value(rows, audit, audits), conditions, items),
+        attempts=attempts,
+        waterfall=_waterfall(attempts, _with_value(rows, audit, audits), conditions, items),
     )
 
 
@@ -289,80 +295,30 @@ def _questions(items: list[StudyItem], asked: set[Question]) -> list[Question]:
     return sorted(questions, key=lambda question: order.index(question.mode))
 
 
-def _failures(
-    query: Query,
-    study: str,
-    conditions: list[StudyCondition],
-    items: list[StudyItem],
-    questions: list[Question],
-    rules: Rules,
-) -> Iterator[tuple[Question, int, str, int]]:
-    """Planned answers of which no attempt gave a conversation: question, condition, reason and count."""
-    rows = query(f"""
-        SELECT condition_id, item_id, status, count(*) AS n
-        FROM (SELECT condition_id, item_id, min(status) AS status
-              FROM audits WHERE {study} AND {_asked(study)} GROUP BY condition_id, item_id, slot_id
-              HAVING count(*) FILTER (status IN ('{AuditStatus.OK}', {_OPEN})) = 0)
-        GROUP BY ALL ORDER BY ALL
-    """).to_pylist()
-    numbers = {condition.condition_id: k for k, condition in enumerate(conditions)}
-    by_id = {item.item_id: item for item in items}
-    for row in rows:
-        for question in questions:
-            if counts_for(by_id[row["item_id"]], question, rules):
-                yield question, numbers[row["condition_id"]], f"audit: {row['status']}", row["n"]
-
-
 def _waterfall(
-    query: Query, study: str, judged: set[str], conditions: list[StudyCondition], items: list[StudyItem]
+    attempts: Attempts, judged: set[str], conditions: list[StudyCondition], items: list[StudyItem]
 ) -> list[Stage]:
     """How far each condition has come; `judged` are the audits with a value from the counted judge."""
-    rows = query(f"""
-        SELECT mode, condition_id,
-               count(DISTINCT slot_id) FILTER (status NOT IN ({_OPEN})) AS run,
-               count(DISTINCT slot_id) FILTER (status = 'ok') AS valid,
-               count(DISTINCT slot_id) FILTER (audit_id IN (SELECT audit_id FROM labels)) AS labelled,
-               count(DISTINCT slot_id) FILTER (status = 'ok' AND intervened) AS intervened
-        FROM audits WHERE {study} AND {_asked(study)} GROUP BY mode, condition_id
-    """).to_pylist()
-    counts: dict[tuple[str, str], dict[str, Any]] = {(row["mode"], row["condition_id"]): row for row in rows}
-    # Counted here: the question who is judged has been asked, and it is the dearest one.
-    ended = query(f"""
-        SELECT mode, condition_id, slot_id, audit_id FROM audits
-        WHERE {study} AND status = '{AuditStatus.OK}' AND {_asked(study)}
-    """)
-    slots: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-    for mode, condition, slot, audit in zip(*(column.to_pylist() for column in ended.columns), strict=True):
-        if audit in judged:
-            slots[mode, condition].add(slot)
-    for key, row in counts.items():
-        row["judged"] = len(slots[key])
+    ok = attempts.ok
+    with_value = np.array([audit in judged for audit in attempts.audits], bool)
+    counts = [
+        attempts.slots(chosen)
+        for chosen in (attempts.ended, ok, ok & with_value, attempts.labelled, ok & attempts.intervened)
+    ]
     planned: Counter[Mode] = Counter()
     for item in items:
         planned[item.mode] += item.repeats
-    nothing = dict.fromkeys(("run", "valid", "judged", "labelled", "intervened"), 0)
     return [
         Stage(
             mode,
             condition.condition_id,
             planned[mode],
-            *(counts.get((mode, condition.condition_id), nothing)[name] for name in nothing),
+            *(found.get((mode, place), 0) for found in counts),
         )
         for mode in Mode
         if planned[mode]
-        for condition in conditions
+        for place, condition in enumerate(conditions)
     ]
-
-
-def _asked(study: str) -> str:
-    """Leaves out audits on items whose text the plan has replaced."""
-    return f"item_id NOT IN (SELECT item_id FROM items WHERE {study} AND retired)"
-
-
-def coded(column: Any) -> tuple[Codes, list[str]]:
-    """Codes (-1 for null) and labels of a text column."""
-    encoded = column.cast("string").combine_chunks().dictionary_encode()
-    return encoded.indices.fill_null(-1).to_numpy().astype(np.intp), encoded.dictionary.to_pylist()
 
 
 def _runs(*codes: Codes) -> list[slice]:

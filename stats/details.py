@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from stats.answers import Answers, Query, Question, coded, read_answers
+from stats.answers import Answers, Query, Question, read_answers
+from stats.attempts import coded
 from stats.effects import Effect, effect
 from stats.groups import Group, model_groups, reference_group
 from stats.methods import METHODS

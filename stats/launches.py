@@ -9,7 +9,7 @@ come quickly, often the short ones, would otherwise be counted first. All of thi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,7 +26,8 @@ _SURELY = 1e-4
 class Launches:
     """The planned slots of one mode that were launched; the arrays have one entry per attempt at a slot."""
 
-    slot: npt.NDArray[np.str_]
+    slot: npt.NDArray[Any]
+    """Any labels."""
     launch: Codes
     """Position of the slot in the order of launch, from 0 over all modes of the study."""
     condition: Codes

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stats.answers import counts_for
 from stats.launches import Launches, horizon, in_launch_order, refusal
 from stats.sequences import beta_mixture, hedged_betting
-from store.parquet import quoted
-from store.records import OPEN, AuditStatus, Mode
+from store.records import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stats.answers import Answers, Query, Question
+    from stats.answers import Answers, Question
+    from stats.attempts import Bools
     from stats.rules import Rules
     from stats.variance import Codes, Floats
+
+_SEQUENCES = 4096
+"""Sequences that are remembered: most cells are as they were when the table was computed last."""
 
 
 @dataclass(frozen=True)
@@ -42,25 +46,19 @@ class Live:
 class Order:
     """The order of launch of a study, for the live interval of any of its cells."""
 
-    def __init__(self, query: Query, answers: Answers, rules: Rules) -> None:
-        rows: list[dict[str, Any]] = query(
-            "SELECT audit_id, slot_id, launch_index, condition_id, item_id, mode, status FROM audits "
-            f"WHERE study_id = {quoted(answers.study_id)}"
-        ).to_pylist()
-        conditions = {one.condition_id: k for k, one in enumerate(answers.conditions)}
-        items = {one.item_id: k for k, one in enumerate(answers.items)}
-        self._answers, self._rules = answers, rules
-        self._audit = {row["audit_id"]: k for k, row in enumerate(rows)}
-        self._launch = np.array([-1 if (r := row["launch_index"]) is None else r for row in rows], np.intp)
-        self._condition = np.array([conditions[row["condition_id"]] for row in rows], np.intp)
-        self._item = np.array([items[row["item_id"]] for row in rows], np.intp)
-        self._slot = np.array([row["slot_id"] for row in rows], dtype=str)
-        self._ok = np.array([row["status"] == AuditStatus.OK for row in rows], bool)
-        self._ended = np.array([row["status"] not in OPEN for row in rows], bool)
-        self._end = horizon(self._launch)
-        modes = np.array([row["mode"] for row in rows], dtype=str)
-        self._refused = {mode: self._refusal(mode, modes == mode) for mode in Mode}
-        self._index = np.array([self._audit.get(audit, -1) for audit in answers.audits], np.intp)
+    def __init__(self, answers: Answers, rules: Rules) -> None:
+        attempts = answers.attempts
+        self._answers, self._rules, self._attempts = answers, rules, attempts
+        self._ok, self._ended = attempts.ok, attempts.ended
+        self._end = horizon(attempts.launch)
+        self._refused = {mode: self._refusal(mode, attempts.mode == k) for k, mode in enumerate(Mode)}
+        place = {audit: k for k, audit in enumerate(attempts.audits)}
+        self._index = np.array([place.get(audit, -1) for audit in answers.audits], np.intp)
+        self._of_condition = [
+            np.flatnonzero((attempts.condition == k) & (attempts.item >= 0))
+            for k in range(len(answers.conditions))
+        ]
+        self._fits: dict[Question, Bools] = {}
 
     def live(
         self,
@@ -80,41 +78,50 @@ class Order:
             audit: For each its index into `Answers.audits`.
             scale: Least and greatest possible value.
         """
-        items = [counts_for(item, question, self._rules) for item in self._answers.items]
-        repeats = {item.repeats for item, fits in zip(self._answers.items, items, strict=True) if fits}
+        fits = self._fitting(question)
+        repeats = {self._answers.items[k].repeats for k in np.flatnonzero(fits).tolist()}
         reason = self._refused[question.mode]
         if not reason and len(repeats) > 1:
             reason = "its prompts are planned to be asked unequally often"
         if reason:
             return Live(None, None, None, 0, 0, "", f"no live interval: {reason}")
-        here = np.isin(self._condition, members)
-        if len(items):
-            here &= np.array(items, bool)[self._item]
-        batches = [self._answers.batches.get((question, member)) for member in members]
-        known = np.zeros(len(here), bool)
-        for batch in batches:
+        here = np.concatenate([self._of_condition[member] for member in members])
+        here = here[fits[self._attempts.item[here]]]
+        known = np.zeros(len(self._ok), bool)
+        for member in members:
+            batch = self._answers.batches.get((question, member))
             if batch is not None:
                 known[self._index[np.concatenate([batch.audit, batch.lost])]] = True
-        settled = self._ended & (known | ~self._ok)
-        waiting = np.setdiff1d(self._launch[here], self._launch[here & settled])
-        found, late = in_launch_order(value, self._launch[self._index[audit]], waiting, self._end)
+        launch = self._attempts.launch
+        settled = here[self._ended[here] & (known[here] | ~self._ok[here])]
+        waiting = np.setdiff1d(launch[here], launch[settled])
+        found, late = in_launch_order(value, launch[self._index[audit]], waiting, self._end)
         if len(found) == 0:
             return Live(None, None, None, 0, late, "", "no live interval: the first launches are awaited")
-        bounds = beta_mixture(found) if scale == (0.0, 1.0) else hedged_betting(found, scale=scale)
-        running = bounds.running()
-        return Live(
-            float(found.mean()),
-            float(running.low[-1]),
-            float(running.high[-1]),
-            len(found),
-            late,
-            bounds.method,
-            "",
-        )
+        low, high, method = _bounds(found.tobytes(), scale)
+        return Live(float(found.mean()), low, high, len(found), late, method, "")
 
-    def _refusal(self, mode: Mode, chosen: Any) -> str:
+    def _fitting(self, question: Question) -> Bools:
+        """Which items count for a question."""
+        if question not in self._fits:
+            fits = [counts_for(item, question, self._rules) for item in self._answers.items]
+            self._fits[question] = np.array(fits, bool)
+        return self._fits[question]
+
+    def _refusal(self, mode: Mode, chosen: Bools) -> str:
         planned = [item.repeats * (item.mode == mode) for item in self._answers.items]
+        attempts = self._attempts
+        chosen = chosen & (attempts.item >= 0)
         launches = Launches(
-            self._slot[chosen], self._launch[chosen], self._condition[chosen], self._item[chosen]
+            attempts.slot[chosen], attempts.launch[chosen], attempts.condition[chosen], attempts.item[chosen]
         )
         return refusal(launches, np.tile(np.array(planned, np.intp), (len(self._answers.conditions), 1)))
+
+
+@lru_cache(_SEQUENCES)
+def _bounds(values: bytes, scale: tuple[float, float]) -> tuple[float, float, str]:
+    """The bounds after the last of the values, and by which method."""
+    found = np.frombuffer(values)
+    bounds = beta_mixture(found) if scale == (0.0, 1.0) else hedged_betting(found, scale=scale)
+    running = bounds.running()
+    return float(running.low[-1]), float(running.high[-1]), bounds.method

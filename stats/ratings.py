@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stats.answers import coded
+from stats.attempts import coded
 from store.parquet import quoted
 from store.queue import frame_query
 from store.records import COUNTED, JudgementKind, JudgementStatus, LabelAction, Mode

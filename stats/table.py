@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from stats.answers import Query, Stage, read_answers
+from stats.answers import Answers, Query, Stage, read_answers
 from stats.cell import Cell, Contrast
 from stats.groups import model_groups
 from stats.live import Order
@@ -61,10 +61,14 @@ def study_table(query: Query, study_id: str | None = None, rules: Rules = DEFAUL
     Raises:
         InputError: there is no such study, or no judgement by the judge of the rules.
     """
-    answers = read_answers(query, study_id, rules)
+    return table_of(query, read_answers(query, study_id, rules), rules)
+
+
+def table_of(query: Query, answers: Answers, rules: Rules) -> StudyTable:
+    """As `study_table`, of answers that were read by the same rules."""
     groups = model_groups(answers.conditions, rules.max_seeds)
     complete = all(stage.judged >= stage.planned for stage in answers.waterfall)
-    order = None if complete else Order(query, answers, rules)
+    order = None if complete else Order(answers, rules)
     cells = list(rows(answers, groups, rules, order))
-    validity = read_validity(query, answers.study_id, answers.waterfall)
+    validity = read_validity(query, answers)
     return StudyTable(answers.study_id, answers.simulated, rules, answers.waterfall, validity, cells)

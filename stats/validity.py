@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from store.parquet import quoted
-from store.records import OPEN, AuditStatus, Mode
 
 if TYPE_CHECKING:
-    from stats.answers import Query, Stage
-
-_OPEN = ", ".join(f"'{status}'" for status in OPEN)
+    from stats.answers import Answers, Query
+    from store.records import Mode
 
 
 @dataclass(frozen=True)
@@ -36,19 +34,14 @@ class Validity:
         return sum(self.moves.values())
 
 
-def read_validity(query: Query, study_id: str, waterfall: list[Stage]) -> list[Validity]:
+def read_validity(query: Query, answers: Answers) -> list[Validity]:
     """One entry for each stage of the study's waterfall, in its order."""
-    study = f"study_id = {quoted(study_id)}"
-    lost = _counts(
-        query,
-        f"""
-        SELECT mode, condition_id, status AS reason, count(*) AS n
-        FROM (SELECT mode, condition_id, min(status) AS status
-              FROM audits WHERE {study} GROUP BY mode, condition_id, slot_id
-              HAVING count(*) FILTER (status IN ('{AuditStatus.OK}', {_OPEN})) = 0)
-        GROUP BY ALL
-        """,
-    )
+    study, attempts = f"study_id = {quoted(answers.study_id)}", answers.attempts
+    lost: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for condition, item, status, count in attempts.failed():
+        lost[answers.items[item].mode, answers.conditions[condition].condition_id][status] += count
+    ungated = attempts.slots(attempts.ok & attempts.ungated)
+    places = {one.condition_id: place for place, one in enumerate(answers.conditions)}
     flags = _counts(
         query,
         f"""
@@ -57,13 +50,6 @@ def read_validity(query: Query, study_id: str, waterfall: list[Stage]) -> list[V
                      unnest(from_json(flags, '[{{"flag": "VARCHAR"}}]'), recursive := true)
               FROM audits WHERE {study} AND flags <> '[]')
         GROUP BY ALL
-        """,
-    )
-    ungated = _counts(
-        query,
-        f"""
-        SELECT mode, condition_id, '' AS reason, count(DISTINCT slot_id) AS n
-        FROM audits WHERE {study} AND status = '{AuditStatus.OK}' AND gate = '' GROUP BY ALL
         """,
     )
     moves: _Counts = {}
@@ -80,12 +66,12 @@ def read_validity(query: Query, study_id: str, waterfall: list[Stage]) -> list[V
         Validity(
             stage.mode,
             stage.condition,
-            lost.get(key, {}),
+            dict(sorted(lost[key].items())),
             flags.get(key, {}),
-            ungated.get(key, {}).get("", 0),
+            ungated.get((stage.mode, places[stage.condition]), 0),
             moves.get(key, {}),
         )
-        for stage in waterfall
+        for stage in answers.waterfall
         for key in [(stage.mode, stage.condition)]
     ]
 

@@ -10,6 +10,7 @@ cells are sufficient.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,11 @@ SEED, PROMPT, CELL, RUN = "seed", "prompt", "cell", "run"
 
 _MAX_RATIO = 2500.0
 """Largest variance of a factor in units of the run variance; without it cells that never vary have no optimum."""
+_LEAST_RATIO = 1e-3
+"""Where the search for such a ratio begins at the least: at 0 it would not see the slope."""
+_NO_VARIANCE = 1e-12
+_FITS = 4096
+"""Fits that are remembered: a live study's table is computed again and again, and most of its cells are as before."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,11 +243,28 @@ def _two_way(data: Cells) -> dict[str, float]:
 
 
 def _reml(data: Cells) -> dict[str, float]:
+    arrays = (data.seed, data.prompt, data.n, data.mean, data.squares)
+    return dict(_fitted(data.seeds, data.prompts, *(array.tobytes() for array in arrays)))
+
+
+@lru_cache(_FITS)
+def _fitted(
+    seeds: int, prompts: int, seed: bytes, prompt: bytes, n: bytes, mean: bytes, squares: bytes
+) -> dict[str, float]:
     """Maximise the restricted likelihood over the factors' variances in units of the run variance.
 
     The covariance of the cell means is diagonal but for the seeds and prompts, so that all its algebra is done in
     matrices of the size seeds + prompts (Woodbury identity).
     """
+    data = Cells(
+        np.frombuffer(seed, np.intp),
+        np.frombuffer(prompt, np.intp),
+        np.frombuffer(n),
+        np.frombuffer(mean),
+        np.frombuffer(squares),
+        seeds,
+        np.arange(prompts),
+    )
     factors, df = data.factors, data.total - 1
     levels = np.zeros((len(data.n), data.seeds + data.prompts))
     levels[np.arange(len(data.n)), data.seed] = 1
@@ -278,20 +301,37 @@ def _reml(data: Cells) -> dict[str, float]:
     def deviance_and_slope(ratios: Floats) -> tuple[float, Floats]:
         return deviance(ratios)[:2]
 
-    fits: list[Any] = [
-        minimize(
-            deviance_and_slope,
-            np.full(len(factors), start),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=[(0, _MAX_RATIO)] * len(factors),
-        )
-        for start in (0.05, 1.0)
+    fit: Any = minimize(
+        deviance_and_slope,
+        _moments(data),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0, _MAX_RATIO)] * len(factors),
+        # The likelihood is flat around its top: with the usual tolerances the search ends beside it.
+        options={"ftol": 1e-13, "gtol": 1e-7, "maxls": 40},
+    )
+    ratios = _optimum(fit)
+    run = deviance(ratios)[2]
+    return {name: ratio * run for name, ratio in zip(factors, ratios.tolist(), strict=True)} | {RUN: run}
+
+
+def _optimum(fit: Any) -> Floats:
+    return fit.x
+
+
+def _moments(data: Cells) -> Floats:
+    """Variances in units of the run variance to begin the search with: of the cell means, as if none were empty."""
+    grid = np.full((data.seeds, data.prompts), np.nan)
+    grid[data.seed, data.prompt] = data.mean
+    seed_means, prompt_means = np.nanmean(grid, 1), np.nanmean(grid, 0)
+    residual = grid - seed_means[:, None] - prompt_means + np.nanmean(grid)
+    crossed = float(np.nansum(residual**2)) / max(len(data.n) - data.seeds - data.prompts + 1, 1)
+    variances = [
+        float(seed_means.var(ddof=1)) - crossed / data.prompts,
+        float(prompt_means.var(ddof=1)) - crossed / data.seeds,
     ]
-    best = min(fits, key=_deviance)
-    run = deviance(best.x)[2]
-    return {name: float(ratio * run) for name, ratio in zip(factors, best.x, strict=True)} | {RUN: run}
-
-
-def _deviance(fit: Any) -> float:
-    return float(fit.fun)
+    run = crossed
+    if data.replicated:
+        run = data.within / (data.total - len(data.n))
+        variances.append(crossed - run * float((1 / data.n).mean()))
+    return np.clip(np.array(variances) / max(run, _NO_VARIANCE), _LEAST_RATIO, _MAX_RATIO / 2)
