@@ -83,17 +83,20 @@ def _plan(parsed: argparse.Namespace) -> int:
 
 
 def _stored(parsed: argparse.Namespace) -> dict[str, object]:
+    from stats.answers import read_answers
     from stats.judge_report import judge_report
     from stats.planner import Costs
+    from stats.rules import DEFAULT_RULES
     from stats.study_plan import cell_plans, run_costs
-    from stats.table import study_table
+    from stats.table import table_of
     from store.mirror import open_store
     from store.reader import Reader
 
     reader = Reader(open_store(parsed.store))
     try:
-        table = study_table(reader.arrow)
-        found = judge_report(reader.arrow, table)
+        answers = read_answers(reader.arrow, None, DEFAULT_RULES)
+        table = table_of(reader.arrow, answers, DEFAULT_RULES)
+        found = judge_report(reader.arrow, answers, table)
         prices = run_costs(reader.arrow, table.study_id)
     finally:
         reader.close()

@@ -71,11 +71,12 @@ def _stats(parsed: argparse.Namespace) -> int:
     from cc_tui.judge_lines import print_report
     from cc_tui.plain import print_judges, print_rows, print_table, say
     from cc_tui.stats_markdown import print_markdown
+    from stats.answers import read_answers
     from stats.details import study_details
     from stats.judge_report import judge_report
     from stats.judges import judge_quality
     from stats.rules import Rules
-    from stats.table import study_table
+    from stats.table import table_of
     from store.mirror import open_store
     from store.reader import Reader
 
@@ -90,10 +91,11 @@ def _stats(parsed: argparse.Namespace) -> int:
     )
     reader = Reader(open_store(parsed.store))
     try:
-        table = study_table(reader.arrow, parsed.study, rules)
-        report = judge_report(reader.arrow, table)
+        answers = read_answers(reader.arrow, parsed.study, rules)
+        table = table_of(reader.arrow, answers, rules)
+        report = judge_report(reader.arrow, answers, table)
         judges = judge_quality(reader.arrow, table.study_id)
-        details = study_details(reader.arrow, table.study_id, rules)
+        details = study_details(reader.arrow, answers, rules)
     finally:
         reader.close()
     if parsed.json:

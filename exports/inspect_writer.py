@@ -58,9 +58,7 @@ def _write(path: Path, audits: Iterable[Leaving], task: str, condition: str) -> 
         for audit in audits:
             sample = sample_of(audit)
             # Readers ask for a sample by this very name.
-            log.writestr(
-                f"samples/{sample['id']}_epoch_{sample['epoch']}.json", msgspec.json.encode(sample)
-            )
+            log.writestr(f"samples/{sample['id']}_epoch_{sample['epoch']}.json", msgspec.json.encode(sample))
             summaries.append(_summary(sample))
             # A log may hold more than memory does: what was said is let go.
             silent = msgspec.structs.replace(audit.transcript, messages=[])

@@ -68,7 +68,7 @@ def contrast(
     data = [arm.cells for arm in arms if arm.cells is not None]
     if len(data) < 2:
         return Difference(None, None, None, None, 0, 0, reason="no prompt in common")
-    gaps = _prompt_means(data[0]) - _prompt_means(data[1])
+    gaps = prompt_means(data[0]) - prompt_means(data[1])
     width = treated.scale[1] - treated.scale[0]
     difference = float(gaps.mean()) * width
     counts = len(gaps), int((gaps > 0).sum())
@@ -138,7 +138,8 @@ def _restricted(summary: Summary, labels: npt.NDArray[np.generic]) -> Summary:
     return Summary(0, summary.scale) if data is None else summarise_cells(data, summary.scale)
 
 
-def _prompt_means(data: Cells) -> Floats:
+def prompt_means(data: Cells) -> Floats:
+    """By prompt the mean of its cells: every training seed counts alike."""
     return np.bincount(data.prompt, data.mean) / np.bincount(data.prompt)
 
 

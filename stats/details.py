@@ -11,22 +11,24 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from stats.answers import Answers, Query, Question, read_answers
 from stats.attempts import coded
+from stats.contrasts import prompt_means
 from stats.effects import Effect, effect
 from stats.groups import Group, model_groups, reference_group
 from stats.methods import METHODS
 from stats.panel import Sample, sample_of
 from stats.reliability import Reliability, panel_reliability
-from stats.rules import DEFAULT_RULES, Rules
 from stats.seeds import SeedTest, seed_test
+from stats.variance import cells
 from store.parquet import quoted
 from store.records import AuditStatus, JudgementKind, JudgementStatus, Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from stats.answers import Answers, Query, Question
     from stats.cell import Cell
+    from stats.rules import Rules
     from stats.variance import Floats
 
 
@@ -101,33 +103,38 @@ class Details:
         }
 
 
-def study_details(query: Query, study_id: str | None = None, rules: Rules = DEFAULT_RULES) -> Details:
-    """Compute the details of a study; without an id, of the latest.
+def study_details(
+    query: Query, answers: Answers, rules: Rules, questions: Sequence[Question] | None = None
+) -> Details:
+    """Compute the details of a study.
 
     Args:
         query: runs a statement on the store's views.
-        study_id: the study.
+        answers: of the study, by the same rules.
         rules: how judgements become numbers.
-
-    Raises:
-        InputError: there is no such study, or no judgement by the judge of the rules.
+        questions: leave out all others.
     """
-    answers = read_answers(query, study_id, rules)
     groups = model_groups(answers.conditions, rules.max_seeds)
+    about = answers.questions if questions is None else questions
     return Details(
-        list(_seeds(answers, groups)),
-        list(_effects(answers, groups)),
-        list(_panels(query, answers.study_id, rules)),
+        list(_seeds(answers, groups, about)),
+        list(_effects(answers, groups, about)),
+        list(_panels(query, answers.study_id, rules, about)),
     )
 
 
-def cell_values(query: Query, study_id: str, rules: Rules, cell: Cell) -> CellValues:
+def question_of(answers: Answers, cell: Cell) -> Question:
+    """What a cell of the table is about."""
+    return next(q for q in answers.questions if (q.mode, q.preference) == (cell.mode, cell.preference))
+
+
+def cell_values(query: Query, answers: Answers, rules: Rules, cell: Cell) -> CellValues:
     """What stands behind a cell: every judge's values, and the counted judge's by prompt and by training seed."""
-    answers = read_answers(query, study_id, rules)
+    study_id = answers.study_id
     names = [condition.condition_id for condition in answers.conditions]
     members = {names.index(name) for name in cell.conditions}
     group = next(g for g in model_groups(answers.conditions, rules.max_seeds) if set(g.members) == members)
-    question = next(q for q in answers.questions if (q.mode, q.preference) == (cell.mode, cell.preference))
+    question = question_of(answers, cell)
     sample = sample_of(answers, question, group)
     labels = {
         row["item_id"]: row["label"]
@@ -172,8 +179,8 @@ def _meant(rules: Rules) -> str:
     )
 
 
-def _seeds(answers: Answers, groups: list[Group]) -> Iterator[SeedRow]:
-    for question in answers.questions:
+def _seeds(answers: Answers, groups: list[Group], questions: Sequence[Question]) -> Iterator[SeedRow]:
+    for question in questions:
         for group in groups:
             sample = sample_of(answers, question, group)
             if sample.seed is not None:
@@ -184,8 +191,8 @@ def _seeds(answers: Answers, groups: list[Group]) -> Iterator[SeedRow]:
                 )
 
 
-def _effects(answers: Answers, groups: list[Group]) -> Iterator[EffectRow]:
-    for question in answers.questions:
+def _effects(answers: Answers, groups: list[Group], questions: Sequence[Question]) -> Iterator[EffectRow]:
+    for question in questions:
         samples = [sample_of(answers, question, group) for group in groups]
         low = 1.0 if question.kind is JudgementKind.RUBRIC else 0.0
         for k, group in enumerate(groups):
@@ -208,17 +215,20 @@ def _gaps(one: Sample, other: Sample) -> Floats:
 
 
 def _by_prompt(sample: Sample) -> dict[int, float]:
-    return {
-        int(prompt): float(sample.value[sample.item == prompt].mean()) for prompt in np.unique(sample.item)
-    }
+    """Means over the training seeds, each of which counts alike however often it was asked, as in the table."""
+    if len(sample.value) == 0:
+        return {}
+    data = cells(sample.value, sample.item, sample.seed)
+    return dict(zip(data.labels.tolist(), prompt_means(data).tolist(), strict=True))
 
 
 def _measure(question: Question) -> str:
     return "mean" if question.kind is JudgementKind.RUBRIC else "rate"
 
 
-def _panels(query: Query, study_id: str, rules: Rules) -> Iterator[PanelRow]:
+def _panels(query: Query, study_id: str, rules: Rules, questions: Sequence[Question]) -> Iterator[PanelRow]:
     """For each preference transcripts by judges; of a judge who was asked several times the mean."""
+    dimensions = ", ".join(quoted(one.preference) for one in questions) or "NULL"
     rows = query(f"""
         SELECT mode, dimension, audit_id, judge,
                avg(CASE WHEN kind = '{JudgementKind.RUBRIC}' THEN score
@@ -226,7 +236,7 @@ def _panels(query: Query, study_id: str, rules: Rules) -> Iterator[PanelRow]:
         FROM scores
         WHERE study_id = {quoted(study_id)} AND kind <> '{JudgementKind.COHERENCE}'
           AND audit_status = '{AuditStatus.OK}' AND judgement_status = '{JudgementStatus.OK}' AND NOT intervened
-          AND {_meant(rules)}
+          AND {_meant(rules)} AND dimension IN ({dimensions})
         GROUP BY mode, dimension, audit_id, judge, judge_position, kind
         ORDER BY mode, dimension, judge_position, judge
     """)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from stats.answers import read_answers
 from stats.corrections import Bar, Correction, corrections
 from stats.groups import model_groups
 from stats.judge_error import Confusion
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from stats.answers import Query
+    from stats.answers import Answers, Query
     from stats.table import StudyTable
     from stats.variance import Floats
 
@@ -80,8 +79,8 @@ class JudgeReport:
         }
 
 
-def judge_report(query: Query, table: StudyTable) -> JudgeReport:
-    """What a study's labels and judges say of each other, under the rules of its table."""
+def judge_report(query: Query, answers: Answers, table: StudyTable) -> JudgeReport:
+    """What a study's labels and judges say of each other; the table is that of the answers."""
     ratings = read_ratings(query, table.study_id, table.rules)
     agreement = [row for one in ratings for row in _agreement(one)]
     apart = {
@@ -91,7 +90,6 @@ def judge_report(query: Query, table: StudyTable) -> JudgeReport:
     }
     found: list[Correction] = []
     if any(one.people for one in ratings):
-        answers = read_answers(query, table.study_id, table.rules)
         groups = model_groups(answers.conditions, table.rules.max_seeds)
         found = list(corrections(answers, groups, table.cells, ratings, table.rules, apart))
     frames = sorted({name for one in ratings for name in one.queues})

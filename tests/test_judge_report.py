@@ -11,9 +11,10 @@ import pytest
 from auditors.sim.phrases import find
 from auditors.sim.truth import Level
 from cc_tui.cli import main
+from stats.answers import read_answers
 from stats.judge_report import JudgeReport, judge_report
 from stats.rules import Rules
-from stats.table import study_table
+from stats.table import table_of
 from store.ids import new_id
 from store.labels import LabelLog
 from store.reader import Reader
@@ -124,7 +125,8 @@ def _label(item: QueueItem, annotator: str, verdict: Verdict, *, drawn: bool) ->
 def report(store: Store, rules: Rules | None = None) -> JudgeReport:
     reader = Reader(store)
     try:
-        return judge_report(reader.arrow, study_table(reader.arrow, None, rules or Rules()))
+        answers = read_answers(reader.arrow, None, rules or Rules())
+        return judge_report(reader.arrow, answers, table_of(reader.arrow, answers, rules or Rules()))
     finally:
         reader.close()
 

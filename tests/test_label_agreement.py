@@ -7,10 +7,12 @@ import pytest
 
 from exports.label_csv import read_csv
 from exports.label_formats import import_labels
+from stats.answers import read_answers
 from stats.judge_report import judge_report
 from stats.label_agreement import PairRow, QuestionAgreement, label_agreement
 from stats.pairs import agree
-from stats.table import study_table
+from stats.rules import DEFAULT_RULES
+from stats.table import table_of
 from store.disagreement import Rating, disagreement
 from store.labels import LabelLog
 from store.questions import Answer
@@ -143,7 +145,8 @@ def test_labels_of_a_round_correct_the_judges_rate_by_the_strata_of_the_round(tm
     )
     log.close()
     reader = Reader(store)
-    report = judge_report(reader.arrow, study_table(reader.arrow, STUDY))
+    answers = read_answers(reader.arrow, STUDY, DEFAULT_RULES)
+    report = judge_report(reader.arrow, answers, table_of(reader.arrow, answers, DEFAULT_RULES))
     reader.close()
     rows = [one for one in report.corrections if one.preference == "wants_memory"]
     assert len(rows) == 2

@@ -211,10 +211,13 @@ class StatsScreen(AppScreen):
     async def _detail(self, table: StudyTable, cell: Cell) -> None:
         def read(reader: Reader) -> list[str]:
             from cc_tui.state.detail import detail_lines
-            from stats.details import cell_values, study_details
+            from stats.answers import read_answers
+            from stats.details import cell_values, question_of, study_details
 
-            details = study_details(reader.arrow, table.study_id, table.rules)
-            return detail_lines(cell, cell_values(reader.arrow, table.study_id, table.rules, cell), details)
+            query, rules = reader.arrow, table.rules
+            answers = read_answers(query, table.study_id, rules)
+            details = study_details(query, answers, rules, [question_of(answers, cell)])
+            return detail_lines(cell, cell_values(query, answers, rules, cell), details)
 
         self.notify("Computing the details …", timeout=2, markup=False)
         lines = await self.ask(read)
@@ -248,6 +251,9 @@ def _study_table(reader: Reader, rules: Rules) -> StudyTable:
 
 
 def _judge_report(reader: Reader, rules: Rules) -> JudgeReport:
+    from stats.answers import read_answers
     from stats.judge_report import judge_report
+    from stats.table import table_of
 
-    return judge_report(reader.arrow, _study_table(reader, rules))
+    answers = read_answers(reader.arrow, None, rules)
+    return judge_report(reader.arrow, answers, table_of(reader.arrow, answers, rules))
