@@ -293,7 +293,7 @@ def print_table(table: StudyTable) -> None:
         columns = [*_COLUMNS[:3], "LIVE", *_COLUMNS[3:]] if running else _COLUMNS
         preference = ""
         say("")
-        say(f"{mark}{mode}: {measure}; 95% intervals, judge {cells[0].judge}")
+        say(f"{mark}{mode}: {measure}; 95% intervals, judge {cells[0].judge or '-'}")
         rows: list[list[str]] = []
         for cell in cells:
             if cell.preference != preference:

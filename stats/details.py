@@ -147,8 +147,12 @@ def cell_values(query: Query, answers: Answers, rules: Rules, cell: Cell) -> Cel
     of_seeds = [] if sample.seed is None else [str(seed) for seed in sample.seed.tolist()]
     among = ", ".join(quoted(name) for name in cell.conditions)
     rows = query(f"""
-        SELECT judge, coalesce(CAST(verdict AS VARCHAR), CAST(CAST(round(score) AS INTEGER) AS VARCHAR),
-                               CAST(judgement_status AS VARCHAR)) AS said, count(*) AS n
+        SELECT judge,
+               CASE WHEN verdict IS NOT NULL THEN verdict
+                    WHEN isfinite(score) THEN CAST(CAST(round(score) AS BIGINT) AS VARCHAR)
+                    WHEN score IS NOT NULL THEN 'no number'
+                    WHEN judgement_status = '{JudgementStatus.OK}' THEN '{JudgementStatus.MISSING}'
+                    ELSE judgement_status END AS said, count(*) AS n
         FROM scores
         WHERE study_id = {quoted(study_id)} AND mode = '{cell.mode}' AND kind = '{question.kind}'
           AND dimension = {quoted(cell.preference)} AND condition_id IN ({among})

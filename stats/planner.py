@@ -190,7 +190,8 @@ def best_repeats(assumed: Assumed, prompts: int, run_cost: float, seed_cost: flo
 
 
 def _change(what: str, assumed: Assumed, design: Design, scope: Scope, target: float, costs: Costs) -> Change:
-    start = int(getattr(design, what))
+    # Where answers lack there is less than one to a cell.
+    start = max(int(getattr(design, what)), 1)
 
     def reached(count: int) -> float:
         found = half_width(assumed, replace(design, **{what: count}), scope)

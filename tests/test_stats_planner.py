@@ -79,3 +79,11 @@ def test_power_agrees_with_simulation_and_the_sample_size_has_it() -> None:
     assert power_paired_t(n - 1, 0.5) < 0.8 <= power_paired_t(n, 0.5)
     assert power_paired_t(5, 1000.0) == pytest.approx(1)
     assert (power_paired_t(1, 1.0), detectable_effect(1), pairs_needed(1e-4)) == (0, None, None)
+
+
+def test_cells_that_lack_answers_have_less_than_one_repeat_and_a_plan() -> None:
+    design = Design(prompts=8, repeats=0.75, seeds=2)
+    assumed = Assumed(0.4, {"seed": 0.05, "prompt": 0.3, "cell": 0.05, "run": 0.6}, 1.0, (0.0, 1.0))
+    found = plan(assumed, design, Scope.SEEDS_PROMPTS, 0.15)
+    assert {change.what for change in found.changes} == {"repeats", "prompts", "seeds"}
+    assert all(change.to is None or change.to >= 1 for change in found.changes)
