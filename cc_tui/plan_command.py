@@ -10,12 +10,13 @@ import msgspec
 
 from cc_tui.exits import Exit
 from cc_tui.plain import print_rows, say
+from cc_tui.state.plan_words import advice, half
 from store.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stats.planner import Change, Costs, Plan
+    from stats.planner import Costs
     from stats.study_plan import CellPlan
 
 _FAMILY = 20
@@ -141,10 +142,10 @@ def _print_cells(plans: list[CellPlan], parsed: argparse.Namespace, costs: dict[
                 one.preference,
                 one.group,
                 str(one.plan.scope),
-                _half(one.measure, one.plan.now),
-                _half(one.measure, one.plan.floor),
-                _advice(one.measure, one.plan),
-                _half(one.measure, one.detectable),
+                half(one.measure, one.plan.now),
+                half(one.measure, one.plan.floor),
+                advice(one.measure, one.plan),
+                half(one.measure, one.detectable),
             ]
             for one in plans
         ],
@@ -182,7 +183,7 @@ def _assumed(parsed: argparse.Namespace) -> dict[str, object]:
     least = 2.0 ** (1 - parsed.prompts)
     if not parsed.json:
         rows = [
-            [str(one.scope), _half(measure, one.now), _half(measure, one.floor), _advice(measure, one)]
+            [str(one.scope), half(measure, one.now), half(measure, one.floor), advice(measure, one)]
             for one in plans
         ]
         say(
@@ -193,7 +194,7 @@ def _assumed(parsed: argparse.Namespace) -> dict[str, object]:
             f"{parsed.prompts} prompts x {parsed.repeats} repeats x {parsed.seeds} training seed(s); 95% intervals"
         )
         print_rows(
-            ["for new", "now", "floor", f"cheapest single change to {_half(measure, target)}"], rows, width=64
+            ["for new", "now", "floor", f"cheapest single change to {half(measure, target)}"], rows, width=64
         )
         say("")
         say(
@@ -227,26 +228,6 @@ def _assumed(parsed: argparse.Namespace) -> dict[str, object]:
         "least_exact_p": least,
         "method": "planner",
     }
-
-
-def _half(measure: str, value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"±{value:.2f}" if measure == "mean" else f"±{100 * value:.1f}"
-
-
-def _advice(measure: str, plan: Plan) -> str:
-    if plan.now is None:
-        return plan.reason
-    if plan.now <= plan.target:
-        return "none needed"
-    best: Change | None = next((change for change in plan.changes if change.what == plan.cheapest), None)
-    if best is None or best.to is None:
-        return "none: no single change reaches it"
-    added = f"+{best.added} {'labels' if best.what == 'labels' else 'runs'}"
-    repeats = f"{best.to} {best.what}" + (" per prompt" if best.what == "repeats" else "")
-    cost = f", ${best.cost:.2f}" if best.cost else ""
-    return f"{repeats} ({added}{cost}) -> {_half(measure, best.half_width)}"
 
 
 def _positive(text: str) -> float:

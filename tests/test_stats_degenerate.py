@@ -143,10 +143,10 @@ def test_every_number_is_a_number_or_a_reason(rules: Rules, rows: Rows) -> None:
         for section in sections(details):
             print_rows(section.columns, section.rows, width=48)
     told = [out.getvalue()]
-    for cell in table.cells:
+    for cell, planned in zip(table.cells, plans, strict=True):
         question = question_of(answers, cell)
         found = study_details(query, answers, rules, [question])
-        told += detail_lines(cell, cell_values(query, answers, rules, cell), found)
+        told += detail_lines(cell, cell_values(query, answers, rules, cell), found, [planned])
     for data in (table.to_dict(), details.to_dict(), msgspec.to_builtins(plans)):
         assert all(math.isfinite(value) for value in numbers(data))
     assert not [line for text in told for line in text.splitlines() if NO_NUMBER.search(line)]

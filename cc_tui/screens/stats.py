@@ -18,6 +18,7 @@ from cc_tui.screens.numbers import judge_numbers, waterfall_numbers
 from cc_tui.screens.picking import Option, Pick
 from cc_tui.state.estimates import grid, in_words, modes_of
 from cc_tui.state.judges import judges_in_words
+from cc_tui.state.plan_words import WIDTHS
 from cc_tui.state.status import MODES
 from cc_tui.widgets.estimate_table import EstimateTable
 from stats.judges import judge_quality
@@ -213,11 +214,15 @@ class StatsScreen(AppScreen):
             from cc_tui.state.detail import detail_lines
             from stats.answers import read_answers
             from stats.details import cell_values, question_of, study_details
+            from stats.planner import Costs
+            from stats.study_plan import cell_plans, run_costs
 
             query, rules = reader.arrow, table.rules
             answers = read_answers(query, table.study_id, rules)
             details = study_details(query, answers, rules, [question_of(answers, cell)])
-            return detail_lines(cell, cell_values(query, answers, rules, cell), details)
+            costs = {mode: Costs(run=cost) for mode, cost in run_costs(query, table.study_id).items()}
+            plans = cell_plans([cell], WIDTHS, costs)
+            return detail_lines(cell, cell_values(query, answers, rules, cell), details, plans)
 
         self.notify("Computing the details …", timeout=2, markup=False)
         lines = await self.ask(read)

@@ -5,18 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cc_tui.state.estimates import in_words, value
+from cc_tui.state.plan_words import plan_lines
 from store.text import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from stats.cell import Cell
     from stats.details import CellValues, Details
+    from stats.study_plan import CellPlan
 
 _BAR = 30
 _MOST_PROMPTS = 40
 
 
-def detail_lines(cell: Cell, found: CellValues, details: Details) -> list[str]:
-    """The cell in words, its values by judge, prompt and seed, the tests, and how each was computed."""
+def detail_lines(cell: Cell, found: CellValues, details: Details, plans: Iterable[CellPlan]) -> list[str]:
+    """The cell in words, its values by judge, prompt and seed, the tests, plans, and how each was computed."""
     from stats.methods import METHODS
 
     lines = [*in_words(cell), ""]
@@ -70,6 +74,8 @@ def detail_lines(cell: Cell, found: CellValues, details: Details) -> list[str]:
                 f"of their mean {panel.panel or 0:.2f}",
                 "",
             ]
+    for plan in plans:
+        lines += [*plan_lines(plan), ""]
     names = [cell.method, *([cell.contrast.method] if cell.contrast and cell.contrast.method else [])]
     for name in dict.fromkeys(names):
         method = METHODS[name]
