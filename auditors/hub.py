@@ -60,13 +60,19 @@ class Watch:
     def draft(self, role: CallRole, text: str) -> None:
         """A piece of what the auditor or the target writes.
 
-        What a judge or the realism approver writes is JSON for the engine and no part of the conversation; what the
-        approver decided comes as an entry.
+        What a judge or the realism approver writes is JSON for the engine and no part of the conversation. That the
+        approver is at it is told, without a word; what it decided comes as an entry.
         """
-        if role in (CallRole.JUDGE, CallRole.REALISM):
+        if role is CallRole.JUDGE:
             return
-        if self.draft_author != role:
+        begins = self.draft_author != role
+        if begins:
             self.draft_author, self.draft_text = role, ""
+        if role is CallRole.REALISM:
+            if begins:
+                self._hub.changed(self.card, Drafted(self.card.audit_id, role, ""))
+            return
+        if begins:
             self.card.speaker, self.card.last = role, ""
         self.draft_text += text
         self.card.last = (self.card.last + text)[-_LAST_WORDS:]

@@ -64,6 +64,7 @@ _COLUMNS: tuple[Column[Card], ...] = (
     Column("cost", 7, lambda card: money(card.cost, at_least=card.unpriced), right=True),
     Column("last words", 0, lambda card: card.last, lambda _: "soft", tail=True),
 )
+_AT_WORK = {"realism": "the approver reads the step"}
 _LINGER_S = 2.0
 _NO_RUN = "No run is live here. Start one with `cc-tui run STUDY.toml`, or try `cc-tui demo`."
 
@@ -166,7 +167,7 @@ class LiveScreen(SteeringScreen):
                 flag = " ⚑ flagged" if marked.flagged else ""
                 title.append(f"marked: {marked.label} ({marked.message_id}){flag}")
             elif live.draft_author:
-                title.append(f"{live.draft_author} writes")
+                title.append(_AT_WORK.get(live.draft_author, f"{live.draft_author} writes"))
             if live.branch is not None:
                 title.append(f"branch {live.branch} alone")
             if card.state is not CardState.DONE and not self._talk.at_tail:

@@ -22,7 +22,7 @@ from cc_tui.state.blocks import draft_block, entry_of, proposal_block
 from cc_tui.state.status import mark_of_card
 from cc_tui.state.steps import told
 from cc_tui.state.tree import Tree, branch_blocks, tree_thread
-from store.records import Mode
+from store.records import CallRole, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
@@ -189,7 +189,7 @@ class LiveState:
             self._said = self._finished()
         coming: list[Block] = []
         if self.branch in (None, self.tree.branch):
-            if self.draft_author:
+            if self.draft_author and self.draft_author != CallRole.REALISM:
                 coming.append(draft_block(self.draft_author, self.draft))
             if self.steering is not None:
                 coming += [proposal_block(*told(call)) for call in self.steering.proposed or ()]

@@ -91,6 +91,13 @@ async def test_moving_the_cursor_asks_for_that_audit_and_streams_it(engine: Engi
         await until(pilot, lambda: "Let us see what comes." in screen_text(pilot))
         assert "target 1" in screen_text(pilot)
         assert "─── probe" in screen_text(pilot)
+        blocks = len(app.services.live.blocks())
+        engine.tell(Drafted("a14", "realism", ""))
+        await until(pilot, lambda: "the approver reads the step" in screen_text(pilot))
+        assert len(app.services.live.blocks()) == blocks
+        engine.tell(Added("a14", Entry("realism", "turned down: too neat")))
+        await until(pilot, lambda: "too neat" in screen_text(pilot))
+        assert "the approver reads" not in screen_text(pilot)
 
 
 async def test_the_cursor_stays_on_its_audit_when_rows_come_and_go(engine: Engine, empty_store: Store):
