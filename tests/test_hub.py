@@ -53,6 +53,9 @@ async def test_what_judges_and_the_approver_write_is_no_part_of_the_conversation
     hub = _hub()
     watch = hub.watch(_card(0))
     watch.draft(CallRole.TARGET, "An answer")
-    for role in (CallRole.JUDGE, CallRole.REALISM):
-        watch.draft(role, '{"score": 1}')
+    watch.draft(CallRole.JUDGE, '{"score": 1}')
     assert (watch.draft_author, watch.draft_text, watch.card.last) == ("target", "An answer", "An answer")
+    for _ in range(2):
+        watch.draft(CallRole.REALISM, '{"score": 1}')
+    # That the approver is at it is known, and nothing else.
+    assert (watch.draft_author, watch.draft_text, watch.card.last) == ("realism", "", "An answer")
