@@ -164,15 +164,34 @@ class SteeringScreen(AppScreen):
             self._step_in("Give the target the turn?", Act(steering.audit_id, [call("resume")]))
 
     def action_prefill(self) -> None:
-        """Give the target the turn with the first words of its answer."""
-        if steering := self._wheel():
+        """Give the target the turn with the first words of its answer, and with a message where none is staged."""
+        steering = self._wheel()
+        if steering is None:
+            return
+        audit_id, tree = steering.audit_id, self._live.tree
+        happens = "The target goes on from these words, which are marked as not its own."
+        if tree.staged():
             self._write(
                 "Begin the target's answer",
-                "The target goes on from these words, which are marked as not its own.",
+                happens,
                 [Field("first words")],
                 "prefill",
-                lambda texts: Act(steering.audit_id, [call("resume", prefill=_some(texts[0]))]),
+                lambda texts: Act(audit_id, [call("resume", prefill=_some(texts[0]))]),
             )
+            return
+
+        def both(texts: list[str]) -> Act:
+            text, phase, begun = texts
+            staged = call("send_message", message=_some(text), phase=_phase(phase))
+            return Act(audit_id, [staged, call("resume", prefill=_some(begun))])
+
+        self._write(
+            "The next message, and how its answer begins",
+            happens,
+            [Field("message"), _phase_field(phase_of(tree, tree.head)), Field("first words")],
+            "prefill after a message",
+            both,
+        )
 
     def action_mark(self, step: int) -> None:
         """Mark the next or previous message."""

@@ -86,9 +86,10 @@ def offers(live: LiveState, *, marked: bool) -> dict[str, str]:
         return {"steer.approve": "carry out", "steer.edit": "edit", "steer.decline": "turn down", **drive}
     if driven:
         write = "answer" if live.tree.open_calls() else "write"
+        resume = {"steer.resume": "resume"} if live.tree.staged() else {}
         return {
             "steer.write": write,
-            "steer.resume": "resume",
+            **resume,
             **drive,
             "steer.previous_message": "mark",
             "steer.prefill": "prefill",

@@ -290,6 +290,21 @@ async def test_a_prefill_goes_with_the_turn(engine: Engine, empty_store: Store):
         assert await sent(pilot, engine) == Act(AUDIT, [call("resume", prefill="I wish")])
 
 
+async def test_a_prefill_where_nothing_is_staged_asks_for_the_message_too(engine: Engine, empty_store: Store):
+    app = CcTuiApp(empty_store, socket=engine.path)
+    async with engine.serve(), app.run_test() as pilot:
+        answer = Entry("target", "Since it is nearly done.", phase="probe", message_id="m9")
+        await at_the_wheel(pilot, engine, *branched(), answer, driver=Driver.HUMAN)
+        await until(pilot, lambda: "w write  d hand back" in screen_text(pilot))
+        await pilot.press("R")
+        await editor(pilot)
+        await pilot.press(*"And?", "tab", "tab", *"I wish", "ctrl+s")
+        assert await sent(pilot, engine) == Act(
+            AUDIT,
+            [call("send_message", message="And?", phase="probe"), call("resume", prefill="I wish")],
+        )
+
+
 async def test_rolling_back_goes_to_the_marked_message_after_a_question(engine: Engine, empty_store: Store):
     app = CcTuiApp(empty_store, socket=engine.path)
     async with engine.serve(), app.run_test(notifications=True) as pilot:
