@@ -111,6 +111,7 @@ def _turns(scope: str, unfold: str = "") -> tuple[Key, ...]:
         Key(f"{scope}.last", "G,end", "edge(1)", "top or end"),
         Key(f"{scope}.open", "o", "unfold", "open or close what is folded at the mark", unfold),
         Key(f"{scope}.open_all", "O", "unfold_all", "open or close everything that is folded"),
+        Key(f"{scope}.find", "slash", "find", "find words in the transcript; once more: the next place"),
     )
 
 

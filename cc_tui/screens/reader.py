@@ -12,6 +12,7 @@ from cc_tui.keymap import bindings
 from cc_tui.screens.base import BROAD, AppScreen
 from cc_tui.screens.beside import BesideScreen, siblings, title_of
 from cc_tui.screens.branches import BranchTree, StoredBranches
+from cc_tui.screens.finding import Finder
 from cc_tui.screens.picking import Option, Pick
 from cc_tui.state.blocks import Voice
 from cc_tui.state.reading import Place, Reading, View, auditor_blocks, side
@@ -75,6 +76,7 @@ class ReaderScreen(AppScreen):
         self._places: list[list[Place]] = []
         self._quote = -1
         self._quoted: Sequence[Place] = ()
+        self._finder = Finder(self)
 
     def body(self) -> Iterable[Widget]:
         """What it is, the conversation, and the side panel below or beside it."""
@@ -228,6 +230,10 @@ class ReaderScreen(AppScreen):
     def action_unfold_all(self) -> None:
         """Open or close everything."""
         self._active.unfold_all()
+
+    def action_find(self) -> None:
+        """Find words in the transcript, or in what is said of it."""
+        self._finder.ask(self._active)
 
     def action_judges(self) -> None:
         """Show or hide the judges."""

@@ -9,6 +9,7 @@ from textual.content import Content
 
 from cc_tui.screens.base import AppScreen
 from cc_tui.screens.dialogs import Text, text_of
+from cc_tui.screens.finding import Finder
 from cc_tui.screens.picking import Ask
 from cc_tui.state.blocks import Voice, transcript_blocks
 from cc_tui.widgets.conversation import Conversation
@@ -36,6 +37,7 @@ class RoundScreen(AppScreen):
         super().__init__(services)
         self.talk = Conversation()
         self._acting = asyncio.Lock()
+        self._finder = Finder(self)
         self._transcripts: dict[str, Transcript] = {}
 
     async def act(self, function: Callable[[], T]) -> T | None:
@@ -126,3 +128,7 @@ class RoundScreen(AppScreen):
     def action_unfold_all(self) -> None:
         """Open or close everything."""
         self.talk.unfold_all()
+
+    def action_find(self) -> None:
+        """Find words in the transcript."""
+        self._finder.ask(self.talk)

@@ -45,6 +45,26 @@ async def test_list_is_newest_first_and_counts_what_it_shows(study_store: Store)
         assert "SIMULATED" in screen_text(pilot)
 
 
+async def test_words_are_found_one_place_after_the_other_and_stand_out(study_store: Store):
+    app = reading(study_store)
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await until(pilot, lambda: "newest first" in screen_text(pilot))
+        screen = await open_audit(pilot, "audit-11")
+        talk = screen._talk
+        words = next(block.text for block in talk.blocks if block.label.startswith("target"))[:12].upper()
+        holding = [i for i, block in enumerate(talk.blocks) if words.lower() in block.text.lower()]
+        for at in [*holding, holding[0]]:
+            await pilot.press("slash")
+            await until(pilot, lambda: "Find in this transcript" in screen_text(pilot))
+            app.screen.query_one("Input").value = words
+            await pilot.press("enter")
+            await until(pilot, lambda: talk.mark == at and talk.marked.lights)  # noqa: B023
+            (start, end, _) = talk.marked.lights[0]
+            assert talk.marked.text[start:end].upper() == words
+        await pilot.press("slash", *" [x", "enter")
+        await until(pilot, lambda: "Nothing here holds" in screen_text(pilot))
+
+
 def listing(store: Store) -> Listing:
     found = Listing(store, Reader(store))
     found.refresh()
