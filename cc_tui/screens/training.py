@@ -66,7 +66,7 @@ class TrainingScreen(AppScreen):
     #training-title { height: 1; padding: 0 1; }
     #training-jobs { height: 1fr; }
     #training-curves { height: 2fr; layout: horizontal; }
-    #training-words { height: auto; max-height: 8; padding: 0 1; border-top: solid $panel; }
+    #training-words { height: auto; max-height: 8; padding: 0 1; border-top: solid $tone-line; }
     """
     MODE = "training"
     SCOPES = ("training", "table")

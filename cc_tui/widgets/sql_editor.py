@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
@@ -22,8 +23,14 @@ KEYWORDS = (
 _OFFERED = 8
 
 
-class SqlEditor(TextArea):
-    """Tab takes what is offered, and otherwise goes on to the next part of the screen."""
+class SqlEditor(TextArea, inherit_bindings=False):
+    """Tab takes what is offered, and otherwise goes on to the next part of the screen; function keys are the app's."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        binding
+        for binding in TextArea.BINDINGS
+        if not (isinstance(binding, Binding) and binding.key in ("f6", "f7"))
+    ]
 
     DEFAULT_CSS = """
     SqlEditor { height: 8; padding: 0 1; background: $panel; }

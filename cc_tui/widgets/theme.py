@@ -19,6 +19,7 @@ CALM = Theme(
     dark=True,
 )
 
+# Lines are light enough to be grey rather than black where a terminal has 16 colours.
 _DARK = {
     "tone-active": "#56B4E9",
     "tone-good": "#2FB78F",
@@ -27,6 +28,7 @@ _DARK = {
     "tone-user": "#E69F00",
     "tone-human": "#CC79A7",
     "tone-soft": "#87919A",
+    "tone-line": "#2E353B",
 }
 _LIGHT = {
     "tone-active": "#0072B2",
@@ -36,6 +38,7 @@ _LIGHT = {
     "tone-user": "#8A5A00",
     "tone-human": "#9C4477",
     "tone-soft": "#5F6870",
+    "tone-line": "#C6CCD1",
 }
 
 

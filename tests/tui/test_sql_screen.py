@@ -67,6 +67,19 @@ async def test_results_are_shown_charted_and_lead_to_transcripts(study_store: St
         await until(pilot, lambda: isinstance(app.screen, ReaderScreen))
 
 
+async def test_every_function_key_leaves_the_editor(study_store: Store):
+    app = CcTuiApp(study_store, start="sql")
+    async with app.run_test(size=(120, 40)) as pilot:
+        for key, mode in zip(
+            ("f1", "f2", "f3", "f4", "f6"), ("live", "transcripts", "label", "stats", "training"), strict=True
+        ):
+            await until(pilot, lambda: isinstance(app.focused, SqlEditor))
+            await pilot.press(key)
+            await until(pilot, lambda mode=mode: app.current_mode == mode)
+            await pilot.press("f5")
+            await until(pilot, lambda: app.current_mode == "sql")
+
+
 async def test_mistakes_writes_and_hostile_words_are_only_told(study_store: Store):
     app = CcTuiApp(study_store, start="sql")
     async with app.run_test(size=(100, 30)) as pilot:
