@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from exports.intake import Incoming
+    from exports.incoming import Incoming
     from exports.sources import Origin, Skipped
     from store.store import Store
 

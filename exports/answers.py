@@ -13,7 +13,7 @@ import msgspec
 
 from exports.archive import decode_json, read_document
 from exports.chat_messages import UnreadableError, heard
-from exports.intake import Incoming, Score
+from exports.incoming import Incoming, Score
 from exports.tree import Heard, grow
 from store.records import JudgementKind, Mode
 

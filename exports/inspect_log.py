@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from exports.archive import Archive, decode_json
 from exports.chat_messages import UnreadableError, heard
-from exports.intake import Incoming, Quote, Score
+from exports.incoming import Incoming, Quote, Score
 from exports.tree import grow
 from store.records import JudgementKind, JudgementStatus
 

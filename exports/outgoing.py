@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from exports.intake import SOURCE
+from exports.incoming_rows import SOURCE
 from store.errors import InputError
 from store.parquet import quoted
 from store.records import Event, Message

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from exports.chat_messages import UnreadableError, heard
-from exports.intake import Incoming, Quote, Score
+from exports.incoming import Incoming, Quote, Score
 from exports.tree import Heard, grow
 from store.records import JudgementStatus
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from exports.intake import Incoming
+    from exports.incoming import Incoming
     from exports.outgoing import Leaving
     from exports.sources import Origin
 

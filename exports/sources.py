@@ -15,7 +15,7 @@ from store.records import ConditionRole, Mode
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from exports.intake import Incoming
+    from exports.incoming import Incoming
 
 
 _SUFFIXES = (".json", ".jsonl", ".eval", ".parquet")
