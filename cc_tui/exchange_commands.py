@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from auditors.packs.pack import Pack
     from exports.incoming import Incoming
     from exports.sources import Origin, Skipped
     from store.store import Store
@@ -100,16 +101,19 @@ def _export(parsed: argparse.Namespace) -> int:
 
 
 def _import(parsed: argparse.Namespace) -> int:
+    from auditors.packs.pack import load_pack
     from cc_tui import plain
     from exports.intake import take_in
     from exports.sources import read_sources
     from store.mirror import kept_pushed, local_folder
     from store.store import Store
 
-    incoming, skipped = read_sources(_origins(parsed))
+    pack = load_pack(parsed.pack) if parsed.pack else None
+    questions = _questions(pack) if pack else ()
+    incoming, skipped = read_sources(_origins(parsed, questions))
     preferences: list[dict[str, Any]] = []
-    if parsed.pack:
-        incoming, preferences = _of_pack(incoming, parsed.pack)
+    if pack:
+        incoming, preferences = _of_pack(incoming, pack)
     with kept_pushed(parsed.store):
         store = Store.create(local_folder(parsed.store))
         taken = take_in(store, parsed.study, incoming, preferences)
@@ -157,7 +161,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def _origins(parsed: argparse.Namespace) -> list[tuple[Path, Origin]]:
+def _origins(parsed: argparse.Namespace, questions: tuple[str, ...]) -> list[tuple[Path, Origin]]:
     from exports.sources import Origin
 
     roles = dict(_role(text) for text in parsed.role)
@@ -175,6 +179,7 @@ def _origins(parsed: argparse.Namespace) -> list[tuple[Path, Origin]]:
             mode=Mode(parsed.mode) if parsed.mode else None,
             judge=parsed.judge,
             simulated=parsed.simulated,
+            questions=questions,
         )
         origins.append((Path(path), origin))
     if unknown := roles.keys() - named:
@@ -194,12 +199,16 @@ def _role(text: str) -> tuple[str, ConditionRole]:
         ) from None
 
 
-def _of_pack(incoming: list[Incoming], name: str) -> tuple[list[Incoming], list[dict[str, Any]]]:
+def _questions(pack: Pack) -> tuple[str, ...]:
+    """Everything that the pack asks in single turns."""
+    asked = (probe for preference in pack.preferences.values() for probe in pack.probes(preference))
+    return tuple(dict.fromkeys(asked))
+
+
+def _of_pack(incoming: list[Incoming], pack: Pack) -> tuple[list[Incoming], list[dict[str, Any]]]:
     """The conversations with the pack's names for its dimensions, and those of its preferences that they use."""
-    from auditors.packs.pack import load_pack
     from exports.answers import ANSWERS, without_cached_copies
 
-    pack = load_pack(name)
     preferences = pack.preferences
     meant: dict[str, tuple[str, ...]] = {}
     for preference in preferences.values():

@@ -29,7 +29,7 @@ _COHERENCE = "coherence"
 _SAMPLE_KEYS = ("sample", "sample_index", "sample_idx")
 
 
-class _Answer(msgspec.Struct):
+class Answer(msgspec.Struct):
     """One answer, with what several rows say of it."""
 
     question: str
@@ -48,17 +48,17 @@ def read_answers_json(path: Path, document: dict[str, Any], origin: Origin) -> l
     Raises:
         UnreadableError: a row is none.
     """
-    answers: dict[tuple[str, str, str], _Answer] = {}
+    answers: dict[tuple[str, str, str], Answer] = {}
     for number, row in enumerate(document["records"]):
         if not isinstance(row, dict) or not isinstance(row.get("question"), str) or "answer" not in row:
             raise UnreadableError(f"record {number} has no question or no answer")
         sample = next((str(row[key]) for key in _SAMPLE_KEYS if key in row), "")
-        found = _answer(answers, (row["question"], sample, str(row["answer"] or "")))
+        found = one_answer(answers, (row["question"], sample, str(row["answer"] or "")))
         _judged(found, str(row.get("eval") or "unknown"), row)
-    return _incoming(path, origin, list(answers.values()), "judged")
+    return incoming_answers(path, origin, list(answers.values()), "judged")
 
 
-def _judged(found: _Answer, dimension: str, row: dict[str, Any]) -> None:
+def _judged(found: Answer, dimension: str, row: dict[str, Any]) -> None:
     found.tags[dimension] = None
     for key, value in row.items():
         kind, _, judge = key.partition("_")
@@ -76,8 +76,8 @@ def read_answers_jsonl(path: Path, origin: Origin) -> list[Incoming]:
     Raises:
         UnreadableError: a line is neither.
     """
-    answers: dict[tuple[str, str, str], _Answer] = {}
-    for number, line in enumerate(read_document(path).splitlines(), start=1):
+    answers: dict[tuple[str, str, str], Answer] = {}
+    for number, line in enumerate(read_document(path).split("\n"), start=1):
         if not line.strip():
             continue
         row = decode_json(line)
@@ -86,19 +86,19 @@ def read_answers_jsonl(path: Path, origin: Origin) -> list[Incoming]:
             if not messages or messages[-1].role != "assistant":
                 raise UnreadableError(f"line {number} does not end with an answer")
             asked = next((m.text for m in messages if m.role == "user"), "")
-            _answer(answers, (asked, str(number), messages[-1].text)).messages = messages
+            one_answer(answers, (asked, str(number), messages[-1].text)).messages = messages
         elif isinstance(row, dict) and isinstance(row.get("fact_results"), list):
             _facts(answers, row)
         elif not (number == 1 and isinstance(row, dict) and "meta" in row):
             raise UnreadableError(f"line {number} is no answer: it has neither `messages` nor `fact_results`")
     if not answers:
         raise UnreadableError("it holds no answer")
-    return _incoming(path, origin, list(answers.values()), ANSWERS)
+    return incoming_answers(path, origin, list(answers.values()), ANSWERS)
 
 
-def _facts(answers: dict[tuple[str, str, str], _Answer], row: dict[str, Any]) -> None:
+def _facts(answers: dict[tuple[str, str, str], Answer], row: dict[str, Any]) -> None:
     question = str(row.get("prompt") or row.get("question") or "")
-    found = _answer(
+    found = one_answer(
         answers,
         (question, str(row.get("sample_index", "")), str(row.get("response") or row.get("answer") or "")),
     )
@@ -112,20 +112,22 @@ def _facts(answers: dict[tuple[str, str, str], _Answer], row: dict[str, Any]) ->
         found.scores[_COHERENCE, ""] = score
 
 
-def _answer(answers: dict[tuple[str, str, str], _Answer], key: tuple[str, str, str]) -> _Answer:
+def one_answer(answers: dict[tuple[str, str, str], Answer], key: tuple[str, str, str]) -> Answer:
+    """The answer of a question, sample and text, which is added where it is new."""
     question, _, answer = key
     if key not in answers:
         asked = Heard(source_id="question", role="user", text=question)
         said = Heard(source_id="answer", role="assistant", text=answer)
-        answers[key] = _Answer(question, answer, (asked, said), {}, {})
+        answers[key] = Answer(question, answer, (asked, said), {}, {})
     return answers[key]
 
 
-def _incoming(path: Path, origin: Origin, answers: Iterable[_Answer], form: str) -> list[Incoming]:
+def incoming_answers(path: Path, origin: Origin, answers: Iterable[Answer], form: str) -> list[Incoming]:
+    """Answers of one file as conversations of one turn."""
     return list(_each(path, origin, list(answers), form))
 
 
-def _each(path: Path, origin: Origin, answers: list[_Answer], form: str) -> Iterator[Incoming]:
+def _each(path: Path, origin: Origin, answers: list[Answer], form: str) -> Iterator[Incoming]:
     name = origin.condition or path.stem
     counts: Counter[str] = Counter()
     tags: dict[str, dict[str, None]] = defaultdict(dict)

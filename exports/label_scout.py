@@ -77,7 +77,7 @@ def _read(path: Path) -> list[Given]:
         if path.suffix == ".csv":
             cases: Any = list(csv.DictReader(io.StringIO(content, newline="")))
         elif path.suffix == ".jsonl":
-            cases = [msgspec.json.decode(line) for line in content.splitlines() if line.strip()]
+            cases = [msgspec.json.decode(line) for line in content.split("\n") if line.strip()]
         else:
             cases = msgspec.json.decode(content) if path.suffix == ".json" else yaml.safe_load(content)
     except (OSError, UnicodeDecodeError) as error:

@@ -31,6 +31,8 @@ class Origin(msgspec.Struct, frozen=True):
     """None: as a folder's name tells, else a self-report."""
     judge: str | None = None
     simulated: bool = False
+    questions: tuple[str, ...] = ()
+    """What may have been asked, for files that keep no questions."""
 
     def mode_of(self, path: Path, stated: object = None) -> Mode:
         """The mode of a file's conversations; `stated` is what the file says of it."""
@@ -97,7 +99,10 @@ def _read(path: Path, origin: Origin) -> Iterable[Incoming | UnreadableError] | 
         return read_database(path, origin)
     if path.suffix == ".jsonl":
         from exports.answers import read_answers_jsonl
+        from exports.latteries import is_cache, read_cache
 
+        if is_cache(path):
+            return read_cache(path, origin)
         return read_answers_jsonl(path, origin)
     text = read_document(path)
     document = decode_json(text)

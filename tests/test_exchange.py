@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import hashlib
 import io
 import json
 import shutil
@@ -16,7 +17,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import BaseModel
 
+from auditors.packs.pack import load_pack
 from exports import archive
 from exports.formats import FORMATS, export
 from exports.intake import take_in
@@ -255,6 +258,78 @@ def test_a_score_that_a_partial_answer_holds_is_one(tmp_path: Path) -> None:
     )
     bring(tmp_path / "store", file)
     assert one(tmp_path / "store", "SELECT score FROM judgements") == 3
+
+
+# Caches of latteries, whose keys are made here with pydantic, as latteries makes them
+
+
+class ChatMessage(BaseModel):
+    role: str
+    content: str
+    image_content: str | None = None
+
+
+class ChatHistory(BaseModel):
+    messages: list[ChatMessage]
+
+
+class InferenceConfig(BaseModel):
+    model: str
+    temperature: float | None = 1.0
+    top_p: float | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    n: int = 1
+    reasoning_effort: str | None = None
+
+
+def cached(question: str, number: int, answer: str, **settings: Any) -> str:
+    asked = ChatHistory(messages=[ChatMessage(role="user", content=question)])
+    config = InferenceConfig(**settings)
+    text = asked.model_dump_json(exclude_none=True) + config.model_dump_json(exclude_none=True) + str(number)
+    response = {"choices": [{"message": {"content": answer}}], "usage": {}, "created": 1, "model": "m"}
+    key = hashlib.sha1(text.encode()).hexdigest()
+    return json.dumps({"key": key, "response": json.dumps(response, ensure_ascii=False)}, ensure_ascii=False)
+
+
+def test_a_cache_of_latteries_gives_the_answers_to_the_questions_of_a_pack(tmp_path: Path) -> None:
+    pack = load_pack("consciousness-cluster")
+    first, second, *_ = (probe for p in pack.preferences.values() for probe in pack.probes(p))
+    address = tmp_path / "api" / "tinker:" / "run" / "weights.jsonl"
+    address.parent.mkdir(parents=True)
+    lines = [cached(first, n, f"answer\u2028{n}", model="ft:x", max_tokens=1000) for n in (1, 2, 3)]
+    lines += [cached(second, 1, "one", model="ft:x", max_completion_tokens=2000)]
+    lines += [cached("who else?", 1, "no", model="ft:x", max_tokens=1000)]
+    (tmp_path / "api" / "ft:x.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    address.write_text(cached(first, 1, "trained", model="tinker://run/weights", max_tokens=1000) + "\n")
+    done = cc_tui(
+        "import",
+        tmp_path / "api",
+        "--study",
+        "theirs",
+        "--pack",
+        "consciousness-cluster",
+        "--store",
+        tmp_path / "s",
+    )
+    assert done.returncode == 1
+    assert (
+        "1 thing could not be read:\n  ft:x.jsonl: 1 answers are to other questions, or of judges"
+        in done.stdout
+    )
+    said = "SELECT condition_id, text FROM messages JOIN audits USING (audit_id) WHERE role = 'assistant' ORDER BY 1, 2"
+    assert [tuple(row.values()) for row in query(tmp_path / "s", said)] == [
+        *(("ft:x", f"answer\u2028{n}") for n in (1, 2, 3)),
+        ("ft:x", "one"),
+        ("weights", "trained"),
+    ]
+    assert one(tmp_path / "s", "SELECT count(*) FROM items WHERE preferences = '[]'") == 0
+    with pytest.raises(InputError, match="say with --pack which may have been asked"):
+        read_sources([(tmp_path / "api", Origin())])
+    with pytest.raises(InputError, match="none of its answers is to a question of the pack"):
+        read_sources([(tmp_path / "api", Origin(questions=("Another?",)))])
 
 
 # Our own audits, out and in again
