@@ -21,6 +21,7 @@ from stats.reliability import Reliability, panel_reliability
 from stats.seeds import SeedTest, seed_test
 from stats.variance import cells
 from store.parquet import quoted
+from store.queue import MEANT
 from store.records import AuditStatus, JudgementKind, JudgementStatus, Mode
 
 if TYPE_CHECKING:
@@ -176,11 +177,7 @@ def _means(names: list[str], values: Floats) -> list[tuple[str, float, int]]:
 
 def _meant(rules: Rules) -> str:
     """SQL: whether an item is meant for the dimension, where the rules ask for that."""
-    return (
-        "list_contains(from_json(item_preferences, '[\"VARCHAR\"]'), dimension)"
-        if rules.tag_matched
-        else "TRUE"
-    )
+    return MEANT if rules.tag_matched else "TRUE"
 
 
 def _seeds(answers: Answers, groups: list[Group], questions: Sequence[Question]) -> Iterator[SeedRow]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from store.parquet import quoted
 
+MEANT = """list_contains(from_json(item_preferences, '["VARCHAR"]'), dimension)"""
+"""Of a row of `scores`: whether the audit's item is meant for the dimension."""
 MID_SCORE = 6.0
 WIDE_GAP = 3.0
 
@@ -22,7 +24,7 @@ def frame_query(study_id: str) -> str:
            OR count(*) FILTER (judgement_status <> 'ok') > 0 AS disputed
     FROM scores
     WHERE study_id = {quoted(study_id)} AND kind IN ('rubric', 'statement') AND audit_status = 'ok'
-      AND list_contains(from_json(item_preferences, '["VARCHAR"]'), dimension)
+      AND {MEANT}
     GROUP BY audit_id, dimension, kind
     ORDER BY audit_id, dimension, kind
     """

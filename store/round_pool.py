@@ -10,6 +10,7 @@ import msgspec
 from store.disagreement import Ranked, Rating, disagreement
 from store.errors import InputError, QueryError
 from store.questions import Question
+from store.queue import MEANT
 from store.records import AuditStatus, JudgementKind, Mode, RaterKind, RevealAt, RoundKind
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def read_pool(reader: Reader, study_id: str, wish: Wish) -> tuple[list[str], lis
                    CASE WHEN judgement_status = 'ok' THEN verdict END AS verdict
             FROM scores
             WHERE kind <> '{JudgementKind.COHERENCE}' AND {" AND ".join(conditions)}
-              AND list_contains(from_json(item_preferences, '["VARCHAR"]'), dimension)
+              AND {MEANT}
             ORDER BY audit_id, dimension, kind, judge_position, judge, judge_repeat
             """,
             values,
