@@ -51,6 +51,7 @@ GOALS = {
     "sort": 200,
     "sort by a score, first time": None,
     "sort by a score": 200,
+    "transcript at the cursor": 50,
     "transcript": 50,
     "next transcript": 50,
     "key down": 50,
@@ -163,6 +164,17 @@ async def measure(root: Path, began: float) -> dict[str, list[float]]:
                 await _until(pilot, lambda before=before: screen._table._index != before)
                 _text(pilot)
                 taken[name].append((time.perf_counter() - start) * 1e3)
+
+        for _ in range(10):
+            app.post_message(Key("j", None))
+            await _until(pilot, lambda: screen._ahead is None)
+            await _until(pilot, lambda: screen._ahead is not None)
+            start = time.perf_counter()
+            app.post_message(Key("enter", None))
+            await _until(pilot, lambda: isinstance(app.screen, ReaderScreen) and "target 1" in _text(pilot))
+            taken["transcript at the cursor"].append((time.perf_counter() - start) * 1e3)
+            app.post_message(Key("escape", None))
+            await _until(pilot, lambda: app.screen is screen)
 
         ids = screen._found["audit_id"].to_pylist()
         some = random.Random(1).sample(range(len(ids)), 25)

@@ -47,6 +47,12 @@ _EMPTY = {
 }
 
 
+def read_ahead(reader: Reader, audit_id: str) -> Reading | None:
+    """A transcript before it is asked for; None for one that goes on, which is read when it is. Blocking."""
+    found = Reading(load_transcript(reader, audit_id))
+    return found if found.transcript.audit["ended_at"] is not None else None
+
+
 class ReaderScreen(AppScreen):
     """One transcript of a list; `n` and `N` go through the list.
 
@@ -61,7 +67,13 @@ class ReaderScreen(AppScreen):
     BINDINGS = bindings("reader")
 
     def __init__(
-        self, services: Services, audit_ids: Sequence[str], audit_id: str, at: Place | None = None
+        self,
+        services: Services,
+        audit_ids: Sequence[str],
+        audit_id: str,
+        at: Place | None = None,
+        *,
+        ahead: Reading | None = None,
     ) -> None:
         super().__init__(services)
         self._audit_ids = audit_ids
@@ -69,8 +81,8 @@ class ReaderScreen(AppScreen):
         self._at = at
         self._reading: Reading | None = None
         self._details: Details | None = None
-        self._ahead: Reading | None = None
-        """The next transcript of the list, which is read while this one is."""
+        self._ahead = ahead
+        """The transcript that was read before it was asked for: the next one of the list, while this one is read."""
         self._view: View | int = View.ALL
         self._blind = services.annotator is not None
         self._places: list[list[Place]] = []
@@ -131,9 +143,8 @@ class ReaderScreen(AppScreen):
         self._blind &= all(label.annotator != self.services.annotator for label in self._details.labels)
         self._fill_side(transcript)
         if self._index + 1 < len(self._audit_ids):
-            found = await self._load_one(self._audit_ids[self._index + 1])
-            # One that goes on is read when it is asked for.
-            self._ahead = found if found.transcript.audit["ended_at"] is not None else None
+            following = self._audit_ids[self._index + 1]
+            self._ahead = await self.ask(lambda reader: read_ahead(reader, following))
 
     async def _load_one(self, audit_id: str) -> Reading:
         return await self.ask(lambda reader: Reading(load_transcript(reader, audit_id)))

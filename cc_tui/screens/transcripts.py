@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from cc_tui.keymap import bindings
 from cc_tui.screens.base import AppScreen
 from cc_tui.screens.listing import FACETS, NEWEST, Behind, Question, count, facets, find, ids_of
 from cc_tui.screens.picking import Arrange, Ask, Option, Pick
-from cc_tui.screens.reader import ReaderScreen
+from cc_tui.screens.reader import ReaderScreen, read_ahead
 from cc_tui.screens.search import SearchScreen
 from cc_tui.screens.selection import export_selected, offer_judging, offer_round
 from cc_tui.state.columns import USUAL, listed
@@ -35,9 +36,14 @@ if TYPE_CHECKING:
 
     from cc_tui.screens.base import Services
     from cc_tui.screens.picking import Picked
+    from cc_tui.state.reading import Reading
     from store.listing import Listing
 
 _SAVE, _DELETE = "s", "x"
+_REST_S = 0.15
+"""After which a cursor rests."""
+_FRESH_S = 10.0
+"""For which a transcript that was read ahead is shown as it was then."""
 
 
 class TranscriptsScreen(AppScreen):
@@ -52,6 +58,8 @@ class TranscriptsScreen(AppScreen):
         self._question = self._wanted = Question()
         """What the list answers, and what was asked last: that the screen comes into view must not undo it."""
         self._found: pa.Table | None = None
+        self._ahead: Reading | None = None
+        """The transcript under the cursor."""
         self._total = 0
         self._names: list[str] = []
         self._desk = Desk()
@@ -142,7 +150,21 @@ class TranscriptsScreen(AppScreen):
     def read_transcript(self, event: LineTable.Entered) -> None:
         """Open the transcript."""
         assert self._found is not None, "a row was chosen"
-        self.app.push_screen(ReaderScreen(self.services, ids_of(self._found), event.key))
+        ids, ahead = ids_of(self._found), self._ahead
+        self.app.push_screen(ReaderScreen(self.services, ids, event.key, ahead=ahead))
+
+    @on(LineTable.Moved)
+    def rest(self, event: LineTable.Moved) -> None:
+        """Read the transcript under the cursor once it rests there: then it opens at once."""
+        self.work("ahead", self._read_ahead, event.key)
+
+    async def _read_ahead(self, audit_id: str) -> None:
+        self._ahead = None
+        await asyncio.sleep(_REST_S)
+        self._ahead = await self.ask(lambda reader: read_ahead(reader, audit_id))
+        # Judges may say more of it meanwhile.
+        await asyncio.sleep(_FRESH_S)
+        self._ahead = None
 
     # Filters
 

@@ -45,6 +45,22 @@ async def test_list_is_newest_first_and_counts_what_it_shows(study_store: Store)
         assert "SIMULATED" in screen_text(pilot)
 
 
+async def test_the_transcript_on_which_the_cursor_rests_is_read_before_it_is_asked_for(study_store: Store):
+    app = reading(study_store)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "newest first" in screen_text(pilot))
+        listed = app.screen
+        await pilot.press("j", "j")
+        await until(
+            pilot,
+            lambda: listed._ahead and listed._ahead.transcript.audit["audit_id"] == listed._table.cursor,
+        )
+        ahead = listed._ahead
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, ReaderScreen) and app.screen._reading is ahead)
+        assert "target 1" in screen_text(pilot)
+
+
 async def test_words_are_found_one_place_after_the_other_and_stand_out(study_store: Store):
     app = reading(study_store)
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
