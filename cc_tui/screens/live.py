@@ -159,9 +159,9 @@ class LiveScreen(SteeringScreen):
         """Name the focused audit, say what of it is in view and who has its wheel, and offer the keys for that."""
         live, card = self.services.live, self.services.live.card
         title: list[str] = []
+        marked = self._talk.marked if self._talk.marks else None
         if card is not None:
             title = [live.condition_of(card), MODES[card.mode], item_name(card)]
-            marked = self._talk.marked if self._talk.marks else None
             if marked is not None and marked.message_id:
                 # The mark stands where the flag would: only here is it seen that a key flagged the message.
                 flag = " ⚑ flagged" if marked.flagged else ""
@@ -175,7 +175,8 @@ class LiveScreen(SteeringScreen):
         error = live.steering.error if live.steering else ""
         said = words(live) or ([(live.verdict, "bad")] if live.verdict else [])
         self._bar.show(" · ".join(title), said, error)
-        self._keys.offer(offers(live, marked=self._talk.marks))
+        # A page key may put the mark on a note, where nothing can be forked.
+        self._keys.offer(offers(live, marked=bool(marked and marked.message_id)))
 
     def stay(self) -> None:
         """Choose the audit in view."""

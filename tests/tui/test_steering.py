@@ -34,6 +34,7 @@ from cc_tui.screens.editor import Editor
 from cc_tui.screens.live import LiveScreen
 from cc_tui.state.steps import call
 from cc_tui.widgets.branch_columns import BranchColumns
+from cc_tui.widgets.conversation import Conversation
 from store.records import Driver, Mode
 
 if TYPE_CHECKING:
@@ -278,6 +279,19 @@ async def test_the_targets_tool_calls_are_answered_together(engine: Engine, empt
                 call("resume"),
             ],
         )
+
+
+async def test_a_mark_on_a_note_offers_nothing_that_needs_a_message(engine: Engine, empty_store: Store):
+    app = CcTuiApp(empty_store, socket=engine.path)
+    async with engine.serve(), app.run_test() as pilot:
+        await at_the_wheel(pilot, engine, *branched(), Entry("note", "The plan is carried out."))
+        await pilot.press("left_square_bracket")
+        await until(pilot, lambda: "f fork" in screen_text(pilot))
+        talk = app.screen.query_one(Conversation)
+        note = next(i for i, block in enumerate(talk.blocks) if "carried out" in block.text)
+        talk.point(note, ())
+        app.screen.draw_title()
+        await until(pilot, lambda: "f fork" not in screen_text(pilot))
 
 
 async def test_a_prefill_goes_with_the_turn(engine: Engine, empty_store: Store):
