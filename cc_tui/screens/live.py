@@ -19,7 +19,7 @@ from cc_tui.screens.steering import SteeringScreen
 from cc_tui.state.format import count, money
 from cc_tui.state.status import MODES, mark_of_card
 from cc_tui.state.tree import tree_thread
-from cc_tui.state.wheel import offers, words
+from cc_tui.state.wheel import by_hand, offers, words
 from cc_tui.widgets.bars import RunBar
 from cc_tui.widgets.focus_bar import FocusBar
 from cc_tui.widgets.line_table import Column, LineTable
@@ -65,6 +65,7 @@ _COLUMNS: tuple[Column[Card], ...] = (
     Column("last words", 0, lambda card: card.last, lambda _: "soft", tail=True),
 )
 _AT_WORK = {"realism": "the approver reads the step"}
+_FIRST = "Nothing has been said yet: w writes the first message."
 _LINGER_S = 2.0
 _NO_RUN = "No run is live here. Start one with `cc-tui run STUDY.toml`, or try `cc-tui demo`."
 
@@ -118,13 +119,13 @@ class LiveScreen(SteeringScreen):
             self._tour()
             self._look_up()
         if live.talk_version != talk:
-            shown = (live.focus, live.branch)
-            if shown == self._shown:
-                self._talk.grow(live.blocks())
+            shown, blocks = (live.focus, live.branch), live.blocks()
+            if shown == self._shown and blocks:
+                self._talk.grow(blocks)
             else:
                 self._shown = shown
                 self._talk.marks = False
-                self._talk.load(live.blocks(), "Waiting for the conversation …")
+                self._talk.load(blocks, _FIRST if by_hand(live) else "Waiting for the conversation …")
         self.draw_title()
         self._drawn = (live.run_version, live.cards_version if painted else -1, live.talk_version)
 

@@ -33,6 +33,11 @@ def why_not(live: LiveState) -> str:
     return ""
 
 
+def by_hand(live: LiveState) -> bool:
+    """Whether a person drives the focused audit."""
+    return live.steering is not None and live.steering.driver is Driver.HUMAN
+
+
 def words(live: LiveState) -> list[tuple[str, str]]:
     """The state of the wheel as words with their tones, the most important first."""
     steering = live.steering

@@ -281,6 +281,15 @@ async def test_the_targets_tool_calls_are_answered_together(engine: Engine, empt
         )
 
 
+async def test_whoever_drives_is_told_to_begin(engine: Engine, empty_store: Store):
+    app = CcTuiApp(empty_store, socket=engine.path)
+    async with engine.serve(), app.run_test() as pilot:
+        await at_the_wheel(pilot, engine)
+        assert "Waiting for the conversation" in screen_text(pilot)
+        await steer(pilot, engine, driver=Driver.HUMAN)
+        await until(pilot, lambda: "w writes the first message" in screen_text(pilot))
+
+
 async def test_a_mark_on_a_note_offers_nothing_that_needs_a_message(engine: Engine, empty_store: Store):
     app = CcTuiApp(empty_store, socket=engine.path)
     async with engine.serve(), app.run_test() as pilot:
