@@ -82,6 +82,7 @@ def _train(parsed: argparse.Namespace) -> int:
     from auditors.training.recipe import load_recipe
     from auditors.training.rows import write_whole
     from cc_tui.plain import say
+    from store.mirror import kept_pushed
     from store.records import ConditionRole
 
     if parsed.recipe in ("list", "show"):
@@ -98,18 +99,20 @@ def _train(parsed: argparse.Namespace) -> int:
         print_plan(recipe, seeds, config, parsed.max_cost)
         return Exit.DONE
     else:
-        jobs = train_seeds(
-            recipe,
-            seeds,
-            config,
-            parsed.store,
-            speed=parsed.speed,
-            max_cost=parsed.max_cost,
-            retry=parsed.retry,
-            quiet=parsed.json,
-        )
-    barred = [(job, why) for job in jobs if job.state is State.SUCCEEDED and (why := fault(recipe, job))]
-    trained = [job for job in jobs if job.state is State.SUCCEEDED and not fault(recipe, job)]
+        with kept_pushed(parsed.store):
+            jobs = train_seeds(
+                recipe,
+                seeds,
+                config,
+                parsed.store,
+                speed=parsed.speed,
+                max_cost=parsed.max_cost,
+                retry=parsed.retry,
+                quiet=parsed.json,
+            )
+    made = [(job, fault(recipe, job)) for job in jobs if job.state is State.SUCCEEDED]
+    barred = [(job, why) for job, why in made if why]
+    trained = [job for job, why in made if not why]
     tables = as_toml(trained, ConditionRole(parsed.role))
     if trained:
         write_whole(recipe.folder / "conditions.toml", tables.encode())

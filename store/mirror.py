@@ -2,9 +2,10 @@
 
 An object store cannot append or rename, but an object appears whole or not at all. So a run writes to a local
 mirror, with everything that a local store promises, and what will not change any more goes up: Parquet files under
-the very names that they have in the mirror, and each annotator's labels. Nothing is ever changed or deleted there,
-and no two machines write the same object: Parquet files are named after their writer, label files after annotator
-and machine. Reading brings down what is missing, and then every reader works on the mirror as on any store.
+the very names that they have in the mirror. Labels and journals of training grow, and go up as they are. Nothing is
+ever deleted there, and no two machines write the same object: Parquet files are named after their writer, and files
+that grow after the machine besides. Reading brings down what is missing, and then every reader works on the mirror
+as on any store.
 
 What is up is known from the bucket's listing alone, so a transfer may stop anywhere and be done again.
 """
@@ -85,15 +86,22 @@ class Mirror:
             files = [key for key in files if not (self.root / key).exists()]
             _in_order(files, lambda key: self._fetch(key, there[key]))
             labels = [
-                k for k in there if k.startswith(f"{layout.LABELS}/") and not k.endswith(self._own_labels)
+                k for k in there if k.startswith(f"{layout.LABELS}/") and not k.endswith(self._own_files)
             ]
             labels = [key for key in labels if _size(self._side / key) != there[key]]
             _in_order(labels, lambda key: self._bucket.get(key, self._side / key))
+            trained = [
+                k for k in there if k.startswith(f"{layout.TRAINING}/") and not k.endswith(self._own_files)
+            ]
+            trained = [key for key in trained if _size(self.root / key) != there[key]]
+            _in_order(trained, lambda key: self._bucket.get(key, self.root / key))
         self._take_labels()
-        return Moved(len(files) + len(labels), sum(there[key] for key in files + labels))
+        return Moved(
+            len(files) + len(labels) + len(trained), sum(there[key] for key in files + labels + trained)
+        )
 
     def push(self) -> Moved:
-        """Send what will not change any more and is not there, and everybody's labels.
+        """Send what will not change any more and is not there, everybody's labels, and the journals of training.
 
         Raises:
             StoreError: the object store does not answer or does not let us in; what is missing there is kept here.
@@ -102,8 +110,8 @@ class Mirror:
         with self._bucket.sentences(StoreError):
             there = self._bucket.sizes()
             files = {key: path for key, path in self._finished().items() if key not in there}
-            labels = self._labels()
-            files |= {key: path for key, path in labels.items() if _size(path) != there.get(key)}
+            grown = self._labels() | self._trained()
+            files |= {key: path for key, path in grown.items() if _size(path) != there.get(key)}
             sizes = _in_order(files, lambda key: self._send(files[key], key))
         return Moved(len(sizes), sum(sizes))
 
@@ -147,15 +155,21 @@ class Mirror:
 
     def _labels(self) -> dict[str, Path]:
         found = (self.root / layout.LABELS).glob("[!_.]*.jsonl")
-        keys = {f"{layout.LABELS}/{path.stem}{self._own_labels}": path for path in found}
+        keys = {f"{layout.LABELS}/{path.stem}{self._own_files}": path for path in found}
         planned = [
             p for folder in (layout.ROUNDS, layout.RUBRICS) for p in (self.root / folder).glob("[!_.]*")
         ]
         return keys | {path.relative_to(self.root).as_posix(): path for path in planned}
 
+    def _trained(self) -> dict[str, Path]:
+        found = (self.root / layout.TRAINING).glob("*.jsonl")
+        # Those of other machines bear the machine's mark here too.
+        own = [path for path in found if "~" not in path.stem]
+        return {f"{layout.TRAINING}/{path.stem}{self._own_files}": path for path in own}
+
     @property
-    def _own_labels(self) -> str:
-        """How the keys of this machine's label files end."""
+    def _own_files(self) -> str:
+        """How the keys of this machine's growing files end."""
         path = self._side / "machine"
         if not path.exists():
             layout.make_folder(self._side)

@@ -144,6 +144,32 @@ def test_a_study_runs_into_a_bucket_and_another_machine_reads_it(
     assert one(here.mirror().root, "SELECT count(*) FROM runs") == 2
 
 
+def test_journals_of_training_travel_with_the_store_and_grow(here: Machine, there: Machine) -> None:
+    first, second = here.mirror(), there.mirror()
+    write_events(first, "one", 1)
+    first.push()
+    second.pull()
+    for mirror, lines in ((first, 2), (second, 1)):
+        (mirror.root / "training").mkdir(parents=True, exist_ok=True)
+        (mirror.root / "training" / "conscious-1a2b.jsonl").write_text("{}\n" * lines + "{tor")
+    first.push()
+    second.pull()
+    second.push()
+    first.pull()
+    for mirror, other in ((first, 1), (second, 2)):
+        journals = sorted((mirror.root / "training").iterdir())
+        assert [path.name.partition("~")[0] for path in journals] == [
+            "conscious-1a2b.jsonl",
+            "conscious-1a2b",
+        ]
+        assert journals[1].read_text() == "{}\n" * other
+    with (first.root / "training" / "conscious-1a2b.jsonl").open("w") as file:
+        file.write("{}\n" * 5)
+    first.push()
+    second.pull()
+    assert sorted(len(path.read_text()) for path in (second.root / "training").iterdir()) == [7, 15]
+
+
 def test_what_is_in_the_bucket_is_plain_hive_partitioned_parquet(here: Machine) -> None:
     from pyarrow import dataset
 
@@ -395,3 +421,16 @@ def test_an_application_without_our_code_reads_a_mirror(here: Machine, there: Ma
     reader.pull()
     with duckdb.connect(str(Store.open(reader.root).catalog()), read_only=True) as con:
         assert con.execute("SELECT count(*) FROM events").fetchall() == [(7,)]
+
+
+def test_training_into_a_bucket_is_known_on_another_machine(
+    here: Machine, there: Machine, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "conscious.toml"
+    recipe.write_text('name = "conscious"\nbase = "sim/vanilla"\ndata.instruction_rows = 500\n')
+    code, _, err = here.cc_tui("train", recipe, "--seeds", 1, "--speed", "max")
+    assert (code, err) == (0, "")
+    code, out, _ = there.cc_tui("train", "list")
+    assert code == 0
+    assert "succeeded" in out
+    assert "sim/conscious" in out
