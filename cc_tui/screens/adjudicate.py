@@ -93,7 +93,7 @@ class AdjudicateScreen(ReviewScreen):
             len([t for t in item.tasks if t.dimension not in self.sitting.state(item).decided])
             for item in items
         )
-        title = "READ ONLY" if self.sitting.log.read_only else "ADJUDICATION"
+        title = "READ ONLY: Esc, then X takes the name over" if self.sitting.log.read_only else "ADJUDICATION"
         facts = f"{self.sitting.head.name} · {left} left · judges and names are hidden"
         lines: list[Content] = []
         question = self.question
