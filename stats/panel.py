@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -30,6 +31,7 @@ _NOT_SURE_LIMIT = 0.05
 _DROP_LIMIT = 0.05
 _FEW_PROMPTS = 5
 _FEW_DEGREES = 3
+_REMEMBERED = 4096
 
 
 class Sample(NamedTuple):
@@ -110,16 +112,33 @@ def _estimates(
     for k, group in enumerate(groups):
         scope = Scope.SEEDS_PROMPTS if group.pooled else Scope.PROMPTS
         column = [row[k] for row in samples]
-        summaries = [summarise(measure.of(s), s.item, s.seed, scale=measure.scale) for s in column]
+        summaries = [_summary(measure.of(sample), sample, measure.scale) for sample in column]
         columns.append(
             [
                 _Estimate(
-                    summary, prior, interval(summary, scope, prior), interval(summary, Scope.RUNS, prior)
+                    summary, prior, _interval(summary, scope, prior), _interval(summary, Scope.RUNS, prior)
                 )
                 for summary, prior in zip(summaries, pooled_priors(summaries), strict=True)
             ]
         )
     return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _summary(value: Floats, sample: Sample, scale: tuple[float, float]) -> Summary:
+    seed = None if sample.seed is None else sample.seed.astype(np.intp).tobytes()
+    return _summed(value.astype(float).tobytes(), sample.item.astype(np.intp).tobytes(), seed, scale)
+
+
+# While a study runs its table is computed again and again, and most of it is as it was: what a cell's answers are
+# summed up to is remembered by these answers, and what follows from a summary by the summary.
+@lru_cache(_REMEMBERED)
+def _summed(value: bytes, item: bytes, seed: bytes | None, scale: tuple[float, float]) -> Summary:
+    seeds = None if seed is None else np.frombuffer(seed, np.intp)
+    return summarise(np.frombuffer(value), np.frombuffer(item, np.intp), seeds, scale=scale)
+
+
+_interval = lru_cache(2 * _REMEMBERED)(interval)
+_contrast = lru_cache(_REMEMBERED)(contrast)
 
 
 def _panel(
@@ -227,7 +246,7 @@ def _difference(treated: _Estimate, baseline: _Estimate, groups: tuple[Group, Gr
     for estimate, group in zip((treated, baseline), groups, strict=True):
         if group.pooled and estimate.summary.cells and estimate.summary.cells.seeds == 1:
             return Difference(None, None, None, None, 0, 0, reason=f"{group.name}: {estimate.outer.reason}")
-    return contrast(treated.summary, baseline.summary, priors=(treated.prior, baseline.prior))
+    return _contrast(treated.summary, baseline.summary, priors=(treated.prior, baseline.prior))
 
 
 def _not_sure_range(sample: Sample) -> tuple[float, float] | None:
