@@ -35,13 +35,17 @@ _AUDITS = """
            json_array_length(a.flags) AS flags, array_to_string(a.flags->>'$[*].flag', ' ') AS flag_names,
            coalesce(a.target_answered, a.target_model) AS target, coalesce(a.auditor_model, '') AS auditor,
            a.started_at, a.ended_at, epoch(a.ended_at - a.started_at) AS seconds, a.simulated
-    FROM audits a
+    FROM memory.whole_audits a
     LEFT JOIN (SELECT study_id, any_value(name) AS name FROM studies GROUP BY study_id) s USING (study_id)
     LEFT JOIN (SELECT DISTINCT ON (study_id, condition_id) study_id, condition_id, role FROM conditions) c
         USING (study_id, condition_id)
-    LEFT JOIN (SELECT DISTINCT ON (study_id, item_id) study_id, item_id, label, preferences FROM items) i
-        USING (study_id, item_id)
+    LEFT JOIN memory.whole_items i USING (study_id, item_id)
 """
+_WHOLE = {
+    "whole_audits": "SELECT * FROM audits",
+    "whole_items": "SELECT DISTINCT ON (study_id, item_id) study_id, item_id, text, label, preferences FROM items",
+}
+"""What the listing is made of, kept for `Listing.audit`."""
 _FURTHER = {
     "called": """
         SELECT audit_id, sum(cost_usd) AS cost_usd, sum(input_tokens + output_tokens) AS tokens,
@@ -107,6 +111,8 @@ class Listing:
             # What was found comes as Arrow, whose import takes half as long as this: both at once.
             with ThreadPoolExecutor(1) as beside:
                 beside.submit(import_module, "pyarrow")
+                for name, query in _WHOLE.items():
+                    self._reader.keep(name, query)
                 self._reader.keep("listing", _AUDITS)
             self._kept.clear()
             own = self._reader.arrow("SELECT * FROM memory.listing LIMIT 0").column_names
@@ -118,6 +124,22 @@ class Listing:
             self.columns = [*own, *(name for names in _ADDED.values() for name in names), *scores]
             self._stamp = stamp
             return True
+
+    def audit(self, audit_id: str) -> dict[str, Any] | None:
+        """The whole row of an audit that has ended, as the listing knows it, with `item_text` and `item_label`.
+
+        None for one that goes on or came since: asking the store again takes longer than all else about it.
+        """
+        with self._guard:
+            if self._stamp is None:
+                return None
+            rows = self._reader.rows(
+                "SELECT a.*, i.text AS item_text, i.label AS item_label "
+                "FROM memory.whole_audits a JOIN memory.whole_items i USING (study_id, item_id) "
+                "WHERE a.audit_id = ? AND a.ended_at IS NOT NULL",
+                [audit_id],
+            )
+        return rows[0] if rows else None
 
     def find(
         self,

@@ -38,13 +38,16 @@ class Transcript(msgspec.Struct, frozen=True):
 _BLIND_COLUMNS = "a.audit_id, a.mode, a.final_view, a.simulated, i.text AS item_text"
 
 
-def load_transcript(reader: Reader, audit_id: str, *, blind: bool = False) -> Transcript:
+def load_transcript(
+    reader: Reader, audit_id: str, *, blind: bool = False, audit: dict[str, Any] | None = None
+) -> Transcript:
     """Read one audit.
 
     Args:
         reader: the store to read.
         audit_id: which audit.
         blind: read neither judgements nor anything that tells condition or model.
+        audit: its row, where that is known already (`Listing.audit`).
 
     Raises:
         InputError: the store has no such audit.
@@ -55,17 +58,20 @@ def load_transcript(reader: Reader, audit_id: str, *, blind: bool = False) -> Tr
         messages = beside.submit(read_records, reader, Message, "audit_id = ? ORDER BY seq", [audit_id])
         order = "audit_id = ? ORDER BY kind, dimension, judge, repeat"
         judged = None if blind else beside.submit(read_records, reader, Judgement, order, [audit_id])
-        found = reader.rows(
-            f"SELECT {names} FROM audits a JOIN items i USING (study_id, item_id) WHERE a.audit_id = ?",
-            [audit_id],
+        found = (
+            [audit]
+            if audit
+            else reader.rows(
+                f"SELECT {names} FROM audits a JOIN items i USING (study_id, item_id) WHERE a.audit_id = ?",
+                [audit_id],
+            )
         )
     if not found:
         raise InputError(f"The store has no audit {audit_id!r}.")
-    audit = found[0]
-    audit["final_view"] = msgspec.json.decode(audit["final_view"])
+    row = {**found[0], "final_view": msgspec.json.decode(found[0]["final_view"])}
     if judged is None:
-        return Transcript(audit, without_condition(messages.result()), [])
-    return Transcript(audit, messages.result(), judged.result())
+        return Transcript(row, without_condition(messages.result()), [])
+    return Transcript(row, messages.result(), judged.result())
 
 
 def load_transcripts(reader: Reader, audit_ids: Sequence[str]) -> list[Transcript]:

@@ -47,9 +47,19 @@ _EMPTY = {
 }
 
 
-def read_ahead(reader: Reader, audit_id: str) -> Reading | None:
+def read_one(services: Services, reader: Reader, audit_id: str) -> Reading:
+    """A transcript; blocking.
+
+    Raises:
+        HiddenError: the annotator is blind.
+    """
+    known = services.listing(reader).audit(audit_id)
+    return Reading(load_transcript(reader, audit_id, audit=known))
+
+
+def read_ahead(services: Services, reader: Reader, audit_id: str) -> Reading | None:
     """A transcript before it is asked for; None for one that goes on, which is read when it is. Blocking."""
-    found = Reading(load_transcript(reader, audit_id))
+    found = read_one(services, reader, audit_id)
     return found if found.transcript.audit["ended_at"] is not None else None
 
 
@@ -144,10 +154,10 @@ class ReaderScreen(AppScreen):
         self._fill_side(transcript)
         if self._index + 1 < len(self._audit_ids):
             following = self._audit_ids[self._index + 1]
-            self._ahead = await self.ask(lambda reader: read_ahead(reader, following))
+            self._ahead = await self.ask(lambda reader: read_ahead(self.services, reader, following))
 
     async def _load_one(self, audit_id: str) -> Reading:
-        return await self.ask(lambda reader: Reading(load_transcript(reader, audit_id)))
+        return await self.ask(lambda reader: read_one(self.services, reader, audit_id))
 
     def _fill_side(self, transcript: Transcript) -> None:
         entries = side(transcript, self._details, blind=self._blind)

@@ -161,7 +161,7 @@ class TranscriptsScreen(AppScreen):
     async def _read_ahead(self, audit_id: str) -> None:
         self._ahead = None
         await asyncio.sleep(_REST_S)
-        self._ahead = await self.ask(lambda reader: read_ahead(reader, audit_id))
+        self._ahead = await self.ask(lambda reader: read_ahead(self.services, reader, audit_id))
         # Judges may say more of it meanwhile.
         await asyncio.sleep(_FRESH_S)
         self._ahead = None

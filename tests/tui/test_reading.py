@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
+from tui_study import RUN, STUDY
 from tui_support import FORBIDDEN, screen_text, until
 
 from cc_tui.app import CcTuiApp
@@ -13,6 +15,8 @@ from cc_tui.widgets.conversation import Conversation
 from cc_tui.widgets.line_table import LineTable
 from store.listing import Listing
 from store.reader import Reader
+from store.records import Audit
+from store.transcripts import load_transcript, read_records
 
 if TYPE_CHECKING:
     from textual.pilot import Pilot
@@ -85,6 +89,22 @@ def listing(store: Store) -> Listing:
     found = Listing(store, Reader(store))
     found.refresh()
     return found
+
+
+def test_the_listing_knows_the_whole_row_of_an_audit_that_has_ended(study_store: Store):
+    reader = Reader(study_store)
+    here = Listing(study_store, reader)
+    assert here.audit("audit-11") is None
+    here.refresh()
+    known = here.audit("audit-11")
+    assert load_transcript(reader, "audit-11", audit=known) == load_transcript(reader, "audit-11")
+    journal = study_store.journal(STUDY, RUN)
+    [row] = read_records(reader, Audit, "audit_id = 'audit-11'", [])
+    journal.append([msgspec.structs.replace(row, revision=row.revision + 1, ended_at=None)]).result()
+    journal.close()
+    here.refresh()
+    assert here.audit("audit-11") is None
+    assert here.audit("none") is None
 
 
 def test_filter_words_are_data_and_not_sql(study_store: Store):
