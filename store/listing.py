@@ -46,6 +46,11 @@ _WHOLE = {
     "whole_items": "SELECT DISTINCT ON (study_id, item_id) study_id, item_id, text, label, preferences FROM items",
 }
 """What the listing is made of, kept for `Listing.audit`."""
+_WHOLE_ROW = """
+    SELECT a.*, i.text AS item_text, i.label AS item_label
+    FROM memory.whole_audits a JOIN memory.whole_items i USING (study_id, item_id)
+    WHERE a.audit_id = ? AND a.ended_at IS NOT NULL
+"""
 _FURTHER = {
     "called": """
         SELECT audit_id, sum(cost_usd) AS cost_usd, sum(input_tokens + output_tokens) AS tokens,
@@ -128,17 +133,15 @@ class Listing:
     def audit(self, audit_id: str) -> dict[str, Any] | None:
         """The whole row of an audit that has ended, as the listing knows it, with `item_text` and `item_label`.
 
-        None for one that goes on or came since: asking the store again takes longer than all else about it.
+        None for one that goes on or came since, and while the listing is at something else: then the store is asked,
+        which takes longer than all else about a transcript.
         """
-        with self._guard:
-            if self._stamp is None:
-                return None
-            rows = self._reader.rows(
-                "SELECT a.*, i.text AS item_text, i.label AS item_label "
-                "FROM memory.whole_audits a JOIN memory.whole_items i USING (study_id, item_id) "
-                "WHERE a.audit_id = ? AND a.ended_at IS NOT NULL",
-                [audit_id],
-            )
+        if not self._guard.acquire(blocking=False):
+            return None
+        try:
+            rows = self._reader.rows(_WHOLE_ROW, [audit_id]) if self._stamp is not None else []
+        finally:
+            self._guard.release()
         return rows[0] if rows else None
 
     def find(
