@@ -12,6 +12,8 @@ import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
+from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -35,17 +37,19 @@ _AUDITS = """
            json_array_length(a.flags) AS flags, array_to_string(a.flags->>'$[*].flag', ' ') AS flag_names,
            coalesce(a.target_answered, a.target_model) AS target, coalesce(a.auditor_model, '') AS auditor,
            a.started_at, a.ended_at, epoch(a.ended_at - a.started_at) AS seconds, a.simulated
-    FROM memory.whole_audits a
+    FROM audits a
     LEFT JOIN (SELECT study_id, any_value(name) AS name FROM studies GROUP BY study_id) s USING (study_id)
     LEFT JOIN (SELECT DISTINCT ON (study_id, condition_id) study_id, condition_id, role FROM conditions) c
         USING (study_id, condition_id)
-    LEFT JOIN memory.whole_items i USING (study_id, item_id)
+    LEFT JOIN (SELECT DISTINCT ON (study_id, item_id) study_id, item_id, label, preferences FROM items) i
+        USING (study_id, item_id)
 """
 _WHOLE = {
     "whole_audits": "SELECT * FROM audits",
-    "whole_items": "SELECT DISTINCT ON (study_id, item_id) study_id, item_id, text, label, preferences FROM items",
+    "whole_items": "SELECT DISTINCT ON (study_id, item_id) study_id, item_id, text, label FROM items",
 }
-"""What the listing is made of, kept for `Listing.audit`."""
+"""What `Listing.audit` is answered from; kept when it is first asked, for the first page must not wait for it."""
+_WHOLE_EVERY_S = 30.0
 _WHOLE_ROW = """
     SELECT a.*, i.text AS item_text, i.label AS item_label
     FROM memory.whole_audits a JOIN memory.whole_items i USING (study_id, item_id)
@@ -101,6 +105,8 @@ class Listing:
         self._root = store.root
         self._reader = reader
         self._stamp: object = None
+        self._whole: tuple[object, float] = (None, -inf)
+        """Of which files `_WHOLE` was kept, and when."""
         self._kept: set[str] = set()
         self._guard = threading.Lock()
         self.columns: list[str] = []
@@ -116,8 +122,6 @@ class Listing:
             # What was found comes as Arrow, whose import takes half as long as this: both at once.
             with ThreadPoolExecutor(1) as beside:
                 beside.submit(import_module, "pyarrow")
-                for name, query in _WHOLE.items():
-                    self._reader.keep(name, query)
                 self._reader.keep("listing", _AUDITS)
             self._kept.clear()
             own = self._reader.arrow("SELECT * FROM memory.listing LIMIT 0").column_names
@@ -131,7 +135,7 @@ class Listing:
             return True
 
     def audit(self, audit_id: str) -> dict[str, Any] | None:
-        """The whole row of an audit that has ended, as the listing knows it, with `item_text` and `item_label`.
+        """The whole row of an audit that has ended, as it was half a minute ago, with `item_text` and `item_label`.
 
         None for one that goes on or came since, and while the listing is at something else: then the store is asked,
         which takes longer than all else about a transcript.
@@ -139,7 +143,13 @@ class Listing:
         if not self._guard.acquire(blocking=False):
             return None
         try:
-            rows = self._reader.rows(_WHOLE_ROW, [audit_id]) if self._stamp is not None else []
+            if self._stamp is None:
+                return None
+            if self._whole[0] != self._stamp and monotonic() - self._whole[1] > _WHOLE_EVERY_S:
+                for name, query in _WHOLE.items():
+                    self._reader.keep(name, query)
+                self._whole = (self._stamp, monotonic())
+            rows = self._reader.rows(_WHOLE_ROW, [audit_id])
         finally:
             self._guard.release()
         return rows[0] if rows else None
