@@ -58,6 +58,7 @@ class TranscriptsScreen(AppScreen):
         self._question = self._wanted = Question()
         """What the list answers, and what was asked last: that the screen comes into view must not undo it."""
         self._found: pa.Table | None = None
+        self._listed: tuple[pa.Table, list[str]] | None = None
         self._ahead: Reading | None = None
         """The transcript under the cursor."""
         self._total = 0
@@ -150,8 +151,14 @@ class TranscriptsScreen(AppScreen):
     def read_transcript(self, event: LineTable.Entered) -> None:
         """Open the transcript."""
         assert self._found is not None, "a row was chosen"
-        ids, ahead = ids_of(self._found), self._ahead
+        ids, ahead = self._ids(self._found), self._ahead
         self.app.push_screen(ReaderScreen(self.services, ids, event.key, ahead=ahead))
+
+    def _ids(self, found: pa.Table) -> list[str]:
+        """The ids of what is listed; Python's texts of 100,000 of them take as long as all else about opening one."""
+        if self._listed is None or self._listed[0] is not found:
+            self._listed = found, ids_of(found)
+        return self._listed[1]
 
     @on(LineTable.Moved)
     def rest(self, event: LineTable.Moved) -> None:
@@ -161,6 +168,10 @@ class TranscriptsScreen(AppScreen):
     async def _read_ahead(self, audit_id: str) -> None:
         self._ahead = None
         await asyncio.sleep(_REST_S)
+        found = self._found
+        if found is None:
+            return
+        await self.off(lambda: self._ids(found))
         self._ahead = await self.ask(lambda reader: read_ahead(self.services, reader, audit_id))
         # Judges may say more of it meanwhile.
         await asyncio.sleep(_FRESH_S)
@@ -340,7 +351,7 @@ class TranscriptsScreen(AppScreen):
     def action_select_all(self) -> None:
         """Select all that is listed; if all of it is, nothing."""
         if self._found is not None:
-            listed_now = set(ids_of(self._found))
+            listed_now = set(self._ids(self._found))
             self._selected = set() if listed_now <= self._selected else self._selected | listed_now
             self._table.redraw()
             self._say()
