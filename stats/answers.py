@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
+    from stats.attempts import Bools
     from stats.rules import Rules
     from stats.variance import Codes, Floats
 
@@ -88,7 +89,7 @@ class Batch:
     item: Codes
     """Index into `Answers.items`."""
     audit: Codes
-    """Index into `Answers.audits`."""
+    """Index into `Answers.attempts`."""
     lost: Codes
     """The same of the judged answers without a value."""
     dropped: Counter[str] = field(default_factory=Counter[str])
@@ -104,8 +105,6 @@ class Answers:
     judge: str | None
     conditions: list[StudyCondition]
     items: list[StudyItem]
-    audits: list[str]
-    """Ids of the audits that were judged."""
     questions: list[Question]
     batches: dict[tuple[Question, int], Batch]
     """By question and index into `conditions`; absent where nothing was answered and nothing failed."""
@@ -127,12 +126,16 @@ def read_answers(query: Query, study_id: str | None, rules: Rules) -> Answers:
     rows = _judged(query, f"{study} AND {counted}", rules)
     if rules.judge is not None and rows.num_rows == 0:
         _check_judge(query, study, rules.judge)
-    audit, audits = coded(rows["audit_id"])
-    questions, batches = _batches(rows, audit, conditions, items, rules)
+    # Read after what was judged, so that every judged audit is among them.
     attempts = read_attempts(
         query, chosen, [one.condition_id for one in conditions], [one.item_id for one in items]
     )
-    for condition, item, status, count in attempts.failed():
+    audit = attempts.places(rows["audit_id"])
+    questions, batches = _batches(rows, audit, conditions, items, rules)
+    # Also of answers that are left out for other reasons.
+    with_value = np.zeros(len(attempts.audits), bool)
+    with_value[audit[rows["judged"].to_numpy().astype(bool)]] = True
+    for condition, item, status, count in attempts.failed:
         for question in questions:
             if counts_for(items[item], question, rules):
                 batches.setdefault((question, condition), _empty()).dropped[f"audit: {status}"] += count
@@ -142,18 +145,11 @@ def read_answers(query: Query, study_id: str | None, rules: Rules) -> Answers:
         judge=rows["judge"][0].as_py() if rows.num_rows else rules.judge,
         conditions=conditions,
         items=items,
-        audits=audits,
         questions=questions,
         batches=batches,
         attempts=attempts,
-        waterfall=_waterfall(attempts, _with_value(rows, audit, audits), conditions, items),
+        waterfall=_waterfall(attempts, with_value, conditions, items),
     )
-
-
-def _with_value(rows: pa.Table, audit: Codes, audits: list[str]) -> set[str]:
-    """The audits with an answer of the counted judge, also of those that are left out for other reasons."""
-    judged = rows["judged"].to_numpy().astype(bool)
-    return {audits[code] for code in np.unique(audit[judged]).tolist()}
 
 
 def counts_for(item: StudyItem, question: Question, rules: Rules) -> bool:
@@ -296,14 +292,13 @@ def _questions(items: list[StudyItem], asked: set[Question]) -> list[Question]:
 
 
 def _waterfall(
-    attempts: Attempts, judged: set[str], conditions: list[StudyCondition], items: list[StudyItem]
+    attempts: Attempts, judged: Bools, conditions: list[StudyCondition], items: list[StudyItem]
 ) -> list[Stage]:
-    """How far each condition has come; `judged` are the audits with a value from the counted judge."""
+    """How far each condition has come; `judged` are the attempts with a value from the counted judge."""
     ok = attempts.ok
-    with_value = np.array([audit in judged for audit in attempts.audits], bool)
     counts = [
         attempts.slots(chosen)
-        for chosen in (attempts.ended, ok, ok & with_value, attempts.labelled, ok & attempts.intervened)
+        for chosen in (attempts.ended, ok, ok & judged, attempts.labelled, ok & attempts.intervened)
     ]
     planned: Counter[Mode] = Counter()
     for item in items:

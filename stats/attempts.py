@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from store.parquet import quoted
 from store.records import OPEN, AuditStatus, Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
     import pyarrow as pa
@@ -51,12 +52,12 @@ class Attempts:
         chosen = [code for code, name in enumerate(self.statuses) if name in statuses]
         return np.isin(self.status, chosen)
 
-    @property
+    @cached_property
     def ok(self) -> Bools:
         """Those with a conversation that can be judged."""
         return self.of_status(AuditStatus.OK)
 
-    @property
+    @cached_property
     def ended(self) -> Bools:
         """Those that ended, however."""
         return ~self.of_status(*OPEN)
@@ -65,9 +66,15 @@ class Attempts:
         """By mode and condition, how many slots of the present plan have an attempt among the chosen ones."""
         there = chosen & (self.item >= 0)
         _, first = np.unique(self.slot[there], return_index=True)
-        return self._counted(self.mode[there][first], self.condition[there][first])
+        rows = np.stack([self.mode[there][first], self.condition[there][first]])
+        found, counts = np.unique(rows, axis=1, return_counts=True)
+        return {
+            (_MODES[mode], condition): count
+            for (mode, condition), count in zip(found.T.tolist(), counts.tolist(), strict=True)
+        }
 
-    def failed(self) -> Iterator[tuple[int, int, str, int]]:
+    @cached_property
+    def failed(self) -> list[tuple[int, int, str, int]]:
         """Slots of the present plan of which no attempt is valid or still open: condition, item, status and count.
 
         Of several failed attempts, the status that comes first by name stands for all.
@@ -80,14 +87,14 @@ class Attempts:
         chosen = lost[first]
         rows = np.stack([self.condition[chosen], self.item[chosen], self.status[chosen]])
         found, counts = np.unique(rows, axis=1, return_counts=True)
-        for (condition, item, status), count in zip(found.T.tolist(), counts.tolist(), strict=True):
-            yield condition, item, self.statuses[status], count
+        return [
+            (condition, item, self.statuses[status], count)
+            for (condition, item, status), count in zip(found.T.tolist(), counts.tolist(), strict=True)
+        ]
 
-    def _counted(self, mode: Codes, condition: Codes) -> dict[tuple[Mode, int], int]:
-        found, counts = np.unique(np.stack([mode, condition]), axis=1, return_counts=True)
-        return {
-            (_MODES[m], c): count for (m, c), count in zip(found.T.tolist(), counts.tolist(), strict=True)
-        }
+    def places(self, audits: Any) -> Codes:
+        """For each id of a column of audits the index of its attempt; -1 for none."""
+        return _places(audits, self.audits)
 
 
 def read_attempts(
@@ -106,16 +113,18 @@ def read_attempts(
                intervened, gate = '' AS ungated, audit_id IN (SELECT audit_id FROM labels) AS labelled
         FROM audits WHERE study_id = {quoted(study_id)}
     """)
-    status, statuses = sorted_codes(rows["status"])
+    status, names = coded(rows["status"])
+    # Of several failures of a slot the first by name stands for all.
+    statuses = sorted(names)
     audits: list[str] = rows["audit_id"].to_pylist()  # pyright: ignore[reportAssignmentType]
     return Attempts(
         audits=audits,
-        slot=sorted_codes(rows["slot_id"])[0],
+        slot=coded(rows["slot_id"])[0],
         launch=rows["launch"].to_numpy().astype(np.intp),
         condition=_places(rows["condition_id"], conditions),
         item=_places(rows["item_id"], items),
         mode=_places(rows["mode"], _MODES),
-        status=status,
+        status=_found(names, statuses)[status],
         statuses=statuses,
         **{name: rows[name].to_numpy().astype(bool) for name in ("intervened", "labelled", "ungated")},
     )
@@ -127,18 +136,12 @@ def coded(column: Any) -> tuple[Codes, list[str]]:
     return encoded.indices.fill_null(-1).to_numpy().astype(np.intp), encoded.dictionary.to_pylist()
 
 
-def sorted_codes(column: Any) -> tuple[Codes, list[str]]:
-    """As `coded`, of a column without nulls, the labels in their order."""
-    codes, labels = coded(column)
-    order = np.argsort(np.array(labels, dtype=str))
-    rank = np.empty(len(labels), np.intp)
-    rank[order] = np.arange(len(labels))
-    return rank[codes] if len(codes) else codes, [labels[k] for k in order.tolist()]
-
-
 def _places(column: Any, known: Sequence[str]) -> Codes:
-    """For each name its place among the known ones, -1 for another."""
-    codes, labels = coded(column)
+    """For each name of a column its place among the known ones, -1 for another."""
+    codes, names = coded(column)
+    return _found(names, known)[codes]
+
+
+def _found(names: Sequence[str], known: Sequence[str]) -> Codes:
     place = {name: k for k, name in enumerate(known)}
-    found = np.array([place.get(label, -1) for label in labels], np.intp)
-    return found[codes] if len(codes) else codes
+    return np.array([place.get(name, -1) for name in names], np.intp)

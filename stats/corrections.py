@@ -178,7 +178,7 @@ def _target(
     audit = np.concatenate([np.empty(0, np.intp), *(batch.audit for _, batch in found)])
     seed = np.concatenate([np.empty(0, np.intp), *(np.full(len(b.value), k) for k, b in found)])
     codes: list[int] = audit.tolist()
-    at = np.array([rows.get(answers.audits[code], -1) for code in codes], np.intp)
+    at = np.array([rows.get(answers.attempts.audits[code], -1) for code in codes], np.intp)
     inside = at >= 0
     value, item, seed, at = value[inside], item[inside], seed[inside], at[inside]
     # Who labels what he comes across speaks for that alone: it becomes a stratum that is labelled as a whole.

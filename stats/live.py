@@ -52,8 +52,6 @@ class Order:
         self._ok, self._ended = attempts.ok, attempts.ended
         self._end = horizon(attempts.launch)
         self._refused = {mode: self._refusal(mode, attempts.mode == k) for k, mode in enumerate(Mode)}
-        place = {audit: k for k, audit in enumerate(attempts.audits)}
-        self._index = np.array([place.get(audit, -1) for audit in answers.audits], np.intp)
         self._of_condition = [
             np.flatnonzero((attempts.condition == k) & (attempts.item >= 0))
             for k in range(len(answers.conditions))
@@ -75,7 +73,7 @@ class Order:
             question: What was asked.
             members: Indices of the cell's conditions.
             value: The cell's counted answers, in any order.
-            audit: For each its index into `Answers.audits`.
+            audit: For each its index into `Answers.attempts`.
             scale: Least and greatest possible value.
         """
         fits = self._fitting(question)
@@ -91,11 +89,11 @@ class Order:
         for member in members:
             batch = self._answers.batches.get((question, member))
             if batch is not None:
-                known[self._index[np.concatenate([batch.audit, batch.lost])]] = True
+                known[np.concatenate([batch.audit, batch.lost])] = True
         launch = self._attempts.launch
         settled = here[self._ended[here] & (known[here] | ~self._ok[here])]
         waiting = np.setdiff1d(launch[here], launch[settled])
-        found, late = in_launch_order(value, launch[self._index[audit]], waiting, self._end)
+        found, late = in_launch_order(value, launch[audit], waiting, self._end)
         if len(found) == 0:
             return Live(None, None, None, 0, late, "", "no live interval: the first launches are awaited")
         low, high, method = _bounds(found.tobytes(), scale)

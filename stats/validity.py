@@ -38,7 +38,7 @@ def read_validity(query: Query, answers: Answers) -> list[Validity]:
     """One entry for each stage of the study's waterfall, in its order."""
     study, attempts = f"study_id = {quoted(answers.study_id)}", answers.attempts
     lost: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for condition, item, status, count in attempts.failed():
+    for condition, item, status, count in attempts.failed:
         lost[answers.items[item].mode, answers.conditions[condition].condition_id][status] += count
     ungated = attempts.slots(attempts.ok & attempts.ungated)
     places = {one.condition_id: place for place, one in enumerate(answers.conditions)}

@@ -10,7 +10,6 @@ cells are sufficient.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,8 +30,6 @@ _MAX_RATIO = 2500.0
 _LEAST_RATIO = 1e-3
 """Where the search for such a ratio begins at the least: at 0 it would not see the slope."""
 _NO_VARIANCE = 1e-12
-_FITS = 4096
-"""Fits that are remembered: a live study's table is computed again and again, and most of its cells are as before."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,28 +240,11 @@ def _two_way(data: Cells) -> dict[str, float]:
 
 
 def _reml(data: Cells) -> dict[str, float]:
-    arrays = (data.seed, data.prompt, data.n, data.mean, data.squares)
-    return dict(_fitted(data.seeds, data.prompts, *(array.tobytes() for array in arrays)))
-
-
-@lru_cache(_FITS)
-def _fitted(
-    seeds: int, prompts: int, seed: bytes, prompt: bytes, n: bytes, mean: bytes, squares: bytes
-) -> dict[str, float]:
     """Maximise the restricted likelihood over the factors' variances in units of the run variance.
 
     The covariance of the cell means is diagonal but for the seeds and prompts, so that all its algebra is done in
     matrices of the size seeds + prompts (Woodbury identity).
     """
-    data = Cells(
-        np.frombuffer(seed, np.intp),
-        np.frombuffer(prompt, np.intp),
-        np.frombuffer(n),
-        np.frombuffer(mean),
-        np.frombuffer(squares),
-        seeds,
-        np.arange(prompts),
-    )
     factors, df = data.factors, data.total - 1
     levels = np.zeros((len(data.n), data.seeds + data.prompts))
     levels[np.arange(len(data.n)), data.seed] = 1
