@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cc_tui.exits import Exit
-from cc_tui.train_lines import print_jobs, print_plan, say_progress, show_jobs
+from cc_tui.train_lines import print_jobs, print_plan, say_progress, say_warnings, show_jobs
 from store.errors import InputError
 
 if TYPE_CHECKING:
@@ -82,7 +82,6 @@ def _train(parsed: argparse.Namespace) -> int:
     from auditors.training.recipe import load_recipe
     from auditors.training.rows import write_whole
     from cc_tui.plain import say
-    from store.mirror import kept_pushed
     from store.records import ConditionRole
 
     if parsed.recipe in ("list", "show"):
@@ -99,17 +98,16 @@ def _train(parsed: argparse.Namespace) -> int:
         print_plan(recipe, seeds, config, parsed.max_cost)
         return Exit.DONE
     else:
-        with kept_pushed(parsed.store):
-            jobs = train_seeds(
-                recipe,
-                seeds,
-                config,
-                parsed.store,
-                speed=parsed.speed,
-                max_cost=parsed.max_cost,
-                retry=parsed.retry,
-                quiet=parsed.json,
-            )
+        jobs = train_seeds(
+            recipe,
+            seeds,
+            config,
+            parsed.store,
+            speed=parsed.speed,
+            max_cost=parsed.max_cost,
+            retry=parsed.retry,
+            quiet=parsed.json,
+        )
     made = [(job, fault(recipe, job)) for job in jobs if job.state is State.SUCCEEDED]
     barred = [(job, why) for job, why in made if why]
     trained = [job for job, why in made if not why]
@@ -145,28 +143,28 @@ def train_seeds(
     Raises:
         InputError: recipe, rows, key or journal cannot be used, or it would cost too much.
     """
-    from auditors.training.planning import warnings
     from auditors.training.session import Terms, train_and_ask
     from cc_tui.data_commands import collect_instructions
     from cc_tui.plain import say
+    from store.mirror import kept_pushed
 
     spent = collect_instructions(recipe, config, speed=speed, max_cost=max_cost)
     if max_cost is not None:
         max_cost = max(max_cost - spent, 0.0)
     if not quiet:
-        for warning in warnings(recipe):
-            say(f"Note: {warning}")
-    return asyncio.run(
-        train_and_ask(
-            recipe,
-            seeds,
-            store,
-            config,
-            Terms(speed=speed, max_cost=max_cost, retry=retry),
-            watch=(lambda _job, _kind: None) if quiet else say_progress,
-            say=lambda sentence: None if quiet else say(sentence),
+        say_warnings(recipe)
+    with kept_pushed(store):
+        return asyncio.run(
+            train_and_ask(
+                recipe,
+                seeds,
+                store,
+                config,
+                Terms(speed=speed, max_cost=max_cost, retry=retry),
+                watch=(lambda _job, _kind: None) if quiet else say_progress,
+                say=lambda sentence: None if quiet else say(sentence),
+            )
         )
-    )
 
 
 def train_for_study(path: Path, parsed: argparse.Namespace) -> None:

@@ -62,7 +62,7 @@ def print_plan(recipe: RecipeFile, seeds: Sequence[int], config: Config, max_cos
     from auditors.prices import Prices
     from auditors.training.build import lacks_instructions
     from auditors.training.conditions import jobs_of
-    from auditors.training.planning import check_cost, plan_jobs, rough_tokens, train_price, warnings
+    from auditors.training.planning import check_cost, plan_jobs, rough_tokens, train_price
     from cc_tui.plain import say
 
     if lacks_instructions(recipe):
@@ -70,8 +70,7 @@ def print_plan(recipe: RecipeFile, seeds: Sequence[int], config: Config, max_cos
         cost = "at a price that is not known" if price is None else f"for about ${price * tokens / 1e6:.2f}"
         say(f"{len(seeds)} to train on about {tokens:,} tokens {cost},")
         say(f"after {recipe.recipe.data.instruction_rows} requests are answered by {recipe.recipe.base}.")
-        for warning in warnings(recipe):
-            say(f"Note: {warning}")
+        say_warnings(recipe)
         return
     planned = [each.job for each in plan_jobs(recipe, seeds, Prices(config.prices))]
     known = {job.job_id: job for job in jobs_of(recipe, seeds)}
@@ -81,9 +80,17 @@ def print_plan(recipe: RecipeFile, seeds: Sequence[int], config: Config, max_cos
     known_cost = sum(cost for cost in costs if cost is not None)
     unknown = "" if None not in costs else "; the price is not known: give train_price in [training]"
     say(f"\n{len(left)} of {len(planned)} to train, about ${known_cost:.2f}{unknown}")
+    say_warnings(recipe)
+    check_cost(left, max_cost)
+
+
+def say_warnings(recipe: RecipeFile) -> None:
+    """A line for each thing about a recipe that should be known before it is trained."""
+    from auditors.training.planning import warnings
+    from cc_tui.plain import say
+
     for warning in warnings(recipe):
         say(f"Note: {warning}")
-    check_cost(left, max_cost)
 
 
 def say_progress(job: Job, kind: Kind) -> None:

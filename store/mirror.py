@@ -85,20 +85,17 @@ class Mirror:
             files = [key for key in there if key.startswith(f"{layout.LAKE}/") and key not in known]
             files = [key for key in files if not (self.root / key).exists()]
             _in_order(files, lambda key: self._fetch(key, there[key]))
-            labels = [
-                k for k in there if k.startswith(f"{layout.LABELS}/") and not k.endswith(self._own_files)
-            ]
-            labels = [key for key in labels if _size(self._side / key) != there[key]]
-            _in_order(labels, lambda key: self._bucket.get(key, self._side / key))
-            trained = [
-                k for k in there if k.startswith(f"{layout.TRAINING}/") and not k.endswith(self._own_files)
-            ]
-            trained = [key for key in trained if _size(self.root / key) != there[key]]
-            _in_order(trained, lambda key: self._bucket.get(key, self.root / key))
+            # Labels are added to the files here; journals of training stand beside ours.
+            places = {layout.LABELS: self._side, layout.TRAINING: self.root}
+            grown = {
+                key: places[folder] / key
+                for key in there
+                if (folder := key.partition("/")[0]) in places and not key.endswith(self._own_files)
+            }
+            grown = {key: path for key, path in grown.items() if _size(path) != there[key]}
+            _in_order(grown, lambda key: self._bucket.get(key, grown[key]))
         self._take_labels()
-        return Moved(
-            len(files) + len(labels) + len(trained), sum(there[key] for key in files + labels + trained)
-        )
+        return Moved(len(files) + len(grown), sum(there[key] for key in (*files, *grown)))
 
     def push(self) -> Moved:
         """Send what will not change any more and is not there, everybody's labels, and the journals of training.
