@@ -10,7 +10,7 @@ import msgspec
 
 from cc_tui.exits import Exit
 from cc_tui.plain import print_rows, say
-from cc_tui.state.plan_words import advice, half
+from cc_tui.state.plan_words import WIDTHS, advice, half
 from store.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,12 +38,16 @@ def add_plan(
     command.add_argument(
         "--width",
         type=_positive,
-        default=5.0,
+        default=100 * WIDTHS["rate"],
         metavar="W",
         help="wanted half width of rates, in points; default: 5",
     )
     command.add_argument(
-        "--score-width", type=_positive, default=0.5, metavar="W", help="of mean scores (1-10); default: 0.5"
+        "--score-width",
+        type=_positive,
+        default=WIDTHS["mean"],
+        metavar="W",
+        help="of mean scores (1-10); default: 0.5",
     )
     command.add_argument("--mode", choices=("single_turn", "self_report", "behavioral"))
     command.add_argument("--preference", metavar="ID", help="cells of this preference only")

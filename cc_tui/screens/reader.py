@@ -139,7 +139,7 @@ class ReaderScreen(AppScreen):
         if ahead is not None and ahead.transcript.audit["audit_id"] == audit_id:
             self._reading = ahead
         else:
-            self._reading = await self._load_one(audit_id)
+            self._reading = await self.ask(lambda reader: read_one(self.services, reader, audit_id))
         transcript = self._reading.transcript
         self._blind = self.services.annotator is not None
         self.say_simulated(transcript.audit["simulated"])
@@ -155,9 +155,6 @@ class ReaderScreen(AppScreen):
         if self._index + 1 < len(self._audit_ids):
             following = self._audit_ids[self._index + 1]
             self._ahead = await self.ask(lambda reader: read_ahead(self.services, reader, following))
-
-    async def _load_one(self, audit_id: str) -> Reading:
-        return await self.ask(lambda reader: read_one(self.services, reader, audit_id))
 
     def _fill_side(self, transcript: Transcript) -> None:
         entries = side(transcript, self._details, blind=self._blind)

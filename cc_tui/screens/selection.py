@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from cc_tui.screens.base import AppScreen
     from cc_tui.screens.picking import Picked
-    from store.listing import Listing
     from store.store import Store
 
 _OF_STUDIES = ("report", "figures")
@@ -55,8 +54,7 @@ def export_selected(screen: AppScreen, audit_ids: Sequence[str]) -> None:
 
 
 async def _export(screen: AppScreen, form: str, target: Path, audit_ids: Sequence[str]) -> None:
-    where = Behind.audits("", audit_ids).where
-    study_id = await screen.listed(lambda listing: _study_of(listing, where))
+    study_id, where = await _chosen(screen, audit_ids)
     written = await screen.ask(lambda reader: export(reader, form, target, study_id, where))
     noun = FORMATS[form].noun
     screen.notify(
@@ -64,11 +62,14 @@ async def _export(screen: AppScreen, form: str, target: Path, audit_ids: Sequenc
     )
 
 
-def _study_of(listing: Listing, where: str) -> str:
-    studies: set[str] = {row["study_id"] for row in listing.find(["study_id"], [where]).to_pylist()}
+async def _chosen(screen: AppScreen, audit_ids: Sequence[str]) -> tuple[str, str]:
+    """The one study that the audits are of, and the condition that they meet."""
+    where = Behind.audits("", audit_ids).where
+    rows = await screen.listed(lambda listing: listing.find(["study_id"], [where]).to_pylist())
+    studies: set[str] = {row["study_id"] for row in rows}
     if len(studies) != 1:
         raise InputError(f"An export is of one study, and the selected audits are of {len(studies)}.")
-    return studies.pop()
+    return studies.pop(), where
 
 
 def offer_judging(screen: AppScreen, audit_ids: Sequence[str]) -> None:
@@ -78,8 +79,7 @@ def offer_judging(screen: AppScreen, audit_ids: Sequence[str]) -> None:
 
 async def _offer(screen: AppScreen, audit_ids: Sequence[str]) -> None:
     store = screen.services.store
-    where = Behind.audits("", audit_ids).where
-    study_id = await screen.listed(lambda listing: _study_of(listing, where))
+    study_id, _ = await _chosen(screen, audit_ids)
     path = await screen.ask(lambda _: keep_selection(store, audit_ids))
     command = shlex.join(
         [
@@ -112,10 +112,9 @@ async def _offer_round(screen: AppScreen, audit_ids: Sequence[str]) -> None:
     annotator = services.annotator
     if annotator is None:
         raise InputError("Who labels? Give your name on the Label screen (F3) first.")
-    where = Behind.audits("", audit_ids).where
-    study_id = await screen.listed(lambda listing: _study_of(listing, where))
+    study_id, where = await _chosen(screen, audit_ids)
     plan, words = await screen.ask(
-        lambda reader: planned_of(services.store, reader, study_id, audit_ids, annotator)
+        lambda reader: planned_of(services.store, reader, study_id, where, len(audit_ids), annotator)
     )
     warning = "What you pick yourself counts in no statistic."
     if await screen.app.push_screen_wait(Choice(f"{words} {warning}", {"y": "plan it"})):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from auditors.feed import Entry, Steer, Steering
     from cc_tui.screens.base import Services
     from cc_tui.state.live import LiveState
+    from cc_tui.state.tree import Tree
 
 _MOST_TIMES = 50
 _USUAL_TIMES = "5"
@@ -145,15 +146,12 @@ class SteeringScreen(AppScreen):
             return
 
         def message(texts: list[str]) -> Act:
-            text, phase = texts
-            return Act(
-                audit_id, [call("send_message", message=_some(text), phase=_phase(phase)), call("resume")]
-            )
+            return Act(audit_id, [_staged(*texts), call("resume")])
 
         self._write(
             "The next message of the user",
             "The target reads it and answers.",
-            [Field("message"), _phase_field(phase_of(tree, tree.head))],
+            _message_fields(tree),
             "message",
             message,
         )
@@ -169,28 +167,18 @@ class SteeringScreen(AppScreen):
         if steering is None:
             return
         audit_id, tree = steering.audit_id, self._live.tree
-        happens = "The target goes on from these words, which are marked as not its own."
-        if tree.staged():
-            self._write(
-                "Begin the target's answer",
-                happens,
-                [Field("first words")],
-                "prefill",
-                lambda texts: Act(audit_id, [call("resume", prefill=_some(texts[0]))]),
-            )
-            return
+        message = [] if tree.staged() else _message_fields(tree)
 
-        def both(texts: list[str]) -> Act:
-            text, phase, begun = texts
-            staged = call("send_message", message=_some(text), phase=_phase(phase))
-            return Act(audit_id, [staged, call("resume", prefill=_some(begun))])
+        def prefill(texts: list[str]) -> Act:
+            *said, begun = texts
+            return Act(audit_id, [*([_staged(*said)] if said else []), call("resume", prefill=_some(begun))])
 
         self._write(
-            "The next message, and how its answer begins",
-            happens,
-            [Field("message"), _phase_field(phase_of(tree, tree.head)), Field("first words")],
-            "prefill after a message",
-            both,
+            "The next message, and how its answer begins" if message else "Begin the target's answer",
+            "The target goes on from these words, which are marked as not its own.",
+            [*message, Field("first words")],
+            ("prefill", bool(message)),
+            prefill,
         )
 
     def action_mark(self, step: int) -> None:
@@ -383,8 +371,14 @@ class SteeringScreen(AppScreen):
         self.flush()
 
 
-def _phase_field(phase: str) -> Field:
-    return Field(f"phase, {' or '.join(Phase)}", phase, lines=False)
+def _message_fields(tree: Tree) -> list[Field]:
+    """The next message, of the phase that the conversation is in."""
+    phase = phase_of(tree, tree.head)
+    return [Field("message"), Field(f"phase, {' or '.join(Phase)}", phase, lines=False)]
+
+
+def _staged(text: str, phase: str) -> Call:
+    return call("send_message", message=_some(text), phase=_phase(phase))
 
 
 def _phase(text: str) -> str:

@@ -6,14 +6,11 @@ from typing import TYPE_CHECKING
 
 from store.errors import InputError
 from store.labels import LabelLog
-from store.parquet import quoted
 from store.records import RevealAt, RoundKind
 from store.round_progress import choose_round, hidden_round, usual_pace
 from store.sitting import Sitting
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from store.reader import Reader
     from store.round_plan import Plan, Wish
     from store.store import Store
@@ -65,23 +62,19 @@ def planned(store: Store, reader: Reader, kind: RoundKind, annotator: str) -> tu
 
 
 def planned_of(
-    store: Store, reader: Reader, study_id: str, audit_ids: Sequence[str], annotator: str
+    store: Store, reader: Reader, study_id: str, where: str, size: int, annotator: str
 ) -> tuple[Plan, str]:
-    """As `planned`, an exploring round of audits that the person has picked: what is picked counts in no statistic.
+    """As `planned`, an exploring round of `size` audits that the person has picked, which `where` tells.
+
+    What is picked counts in no statistic.
 
     Raises:
         InputError: none of them has been judged.
     """
     from store.round_plan import Wish
 
-    where = f"audit_id IN ({', '.join(map(quoted, audit_ids))})"
-    wish = Wish(
-        kind=RoundKind.EXPLORE,
-        study_id=study_id,
-        where=where,
-        size=len(audit_ids),
-        annotators=(annotator,),
-    )
+    kind = RoundKind.EXPLORE
+    wish = Wish(kind=kind, study_id=study_id, where=where, size=size, annotators=(annotator,))
     return _told(store, reader, wish, annotator)
 
 
