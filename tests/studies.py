@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -112,3 +113,12 @@ def assert_whole(store: Path, planned: int) -> None:
     )
     assert query(store, unjudged) == []
     assert query(store, "SELECT 1 FROM events GROUP BY audit_id, seq HAVING count(*) > 1") == []
+
+
+def branched_store(folder: Path) -> Path:
+    """A store with a small study whose audits have branches."""
+    study = small_study(folder)
+    study.write_text(study.read_text().replace("repeats = 1", "repeats = 6"))
+    asyncio.run(run_study(study, folder / "store"))
+    assert one(folder / "store", "SELECT count(*) FROM audits WHERE branches > 1") > 0
+    return folder / "store"

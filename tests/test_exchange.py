@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import hashlib
 import io
@@ -29,7 +28,7 @@ from store.errors import InputError, QueryError
 from store.reader import Reader
 from store.records import ConditionRole, Message, Phase, now
 from store.store import Store
-from tests.studies import ROOT, one, query, run_study, small_study
+from tests.studies import ROOT, branched_store, one, query
 
 SHARED = ROOT.parent / "shared" / "data" / "petri"
 needs_shared = pytest.mark.skipif(
@@ -40,12 +39,7 @@ needs_shared = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a study of our own, branches included."""
-    folder = tmp_path_factory.mktemp("exchange")
-    study = small_study(folder)
-    study.write_text(study.read_text().replace("repeats = 1", "repeats = 6"))
-    asyncio.run(run_study(study, folder / "store"))
-    assert one(folder / "store", "SELECT count(*) FROM audits WHERE branches > 1") > 0
-    return folder / "store"
+    return branched_store(tmp_path_factory.mktemp("exchange"))
 
 
 def write(store: Path, form: str, target: Path, where: str | None = None) -> int:

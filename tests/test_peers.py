@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
@@ -25,7 +24,7 @@ from stats.variance import cells, components
 from store.reader import Reader
 from store.store import Store
 from store.transcripts import load_transcript
-from tests.studies import ROOT, run_study, small_study
+from tests.studies import ROOT, branched_store
 
 PEERS = Path(os.environ.get("CC_TUI_PEERS", ROOT / ".venv" / "peers" / "bin" / "python"))
 pytestmark = pytest.mark.skipif(not PEERS.exists(), reason="`make test-peers` installs the other programs")
@@ -41,11 +40,7 @@ def ask(script: str, *arguments: object, given: object = None) -> Any:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A study of our own, branches included."""
-    folder = tmp_path_factory.mktemp("peers")
-    study = small_study(folder)
-    study.write_text(study.read_text().replace("repeats = 1", "repeats = 6"))
-    asyncio.run(run_study(study, folder / "store"))
-    return Store.open(folder / "store")
+    return Store.open(branched_store(tmp_path_factory.mktemp("peers")))
 
 
 @pytest.fixture(scope="module")

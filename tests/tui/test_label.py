@@ -456,9 +456,7 @@ async def test_people_who_differ_are_settled_without_names_and_without_judges(st
         async with app.run_test() as pilot:
             for _ in range(4):
                 await answer(pilot, key)
-    made, items = plan_adjudication(study_store, head.name, ["cy"])
-    save_round(study_store, made, items)
-    app = labelling(study_store, "cy")
+    app = adjudicating(study_store, head.name)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "decided on a screen of its own" in screen_text(pilot))
         await pilot.press("enter")
@@ -505,9 +503,7 @@ async def test_a_number_of_a_long_scale_is_written_out_on_every_screen(study_sto
                 await until(pilot, lambda: "you, blind" in screen_text(pilot))
                 await write_number(pilot, "31")
                 await until(pilot, lambda: "31 from now on" in screen_text(pilot))
-    made, items = plan_adjudication(study_store, head.name, ["cy"])
-    save_round(study_store, made, items)
-    app = labelling(study_store, "cy")
+    app = adjudicating(study_store, head.name)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "decided on a screen of its own" in screen_text(pilot))
         await pilot.press("enter")
@@ -520,6 +516,13 @@ async def test_a_number_of_a_long_scale_is_written_out_on_every_screen(study_sto
         await until(pilot, lambda: "Everything in this round is decided" in screen_text(pilot))
     assert {e.score for e in acts(study_store, "bo") if e.action is LabelAction.REVISE} == {31.0}
     assert [e.score for e in acts(study_store, "cy") if e.action is LabelAction.ADJUDICATE] == [60.0]
+
+
+def adjudicating(store: Store, name: str) -> CcTuiApp:
+    """The app of cy, who settles what people answered differently in a round."""
+    made, items = plan_adjudication(store, name, ["cy"])
+    save_round(store, made, items)
+    return labelling(store, "cy")
 
 
 async def write_number(pilot: Pilot, number: str) -> None:
