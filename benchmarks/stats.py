@@ -4,8 +4,9 @@
 
 A study of eleven conditions, the paper's 21 preferences and three modes is run on the simulator, 50,000 answers at
 scale 0.28, and compacted. Then its table is computed in a new process, as a program that has just started does; again;
-and after one more judgement has come in, as the live panels do. `--peer` is the interpreter of an environment with
-statsmodels (`make test-peers` makes one in .venv/peers), whose mixed models fit some of the study's crossed layouts.
+and, as the live panels do, after one more judgement has come in and after fifty have. `--peer` is the interpreter of
+an environment with statsmodels (`make test-peers` makes one in .venv/peers), whose mixed models fit some of the
+study's crossed layouts.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from stats.details import study_details
 from stats.groups import model_groups
 from stats.panel import sample_of
 from stats.rules import DEFAULT_RULES
+from stats.standing import Standing
 from stats.table import study_table
 from stats.variance import cells, components
 from store.ids import new_id
@@ -41,7 +43,10 @@ from store.transcripts import read_records
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from store.journal import Journal
+
 ROOT = Path(__file__).parent.parent
+LOOKS = 20
 LAYOUTS = 8
 """Crossed layouts that statsmodels fits: it takes about a second for each."""
 
@@ -93,7 +98,18 @@ def measure(root: Path, peer: str | None) -> None:
     )
     say("whole, in a new process", seconds)
     say("whole, again", [timed(lambda: study_table(reader.arrow)) for _ in range(3)])
-    say("after one more judgement", [one_more(root, reader) for _ in range(3)])
+    standing = Standing(Store.open(root), reader)
+    say("whole, into memory", [timed(lambda: standing.look(DEFAULT_RULES))])
+    for count in (1, 50):
+        journal, judgements = further(root, reader, count * LOOKS)
+        standing.look(DEFAULT_RULES)
+        seconds: list[float] = []
+        for k in range(0, len(judgements), count):
+            journal.append(judgements[k : k + count]).result()
+            seconds.append(timed(lambda: standing.look(DEFAULT_RULES)))
+        journal.close()
+        say(f"after {count} more judgement{'s' * (count > 1)}", seconds)
+    assert standing.look(DEFAULT_RULES).table.to_dict() == study_table(reader.arrow).to_dict()
     answers = read_answers(reader.arrow, None, DEFAULT_RULES)
     say("reading alone", [timed(lambda: read_answers(reader.arrow, None, DEFAULT_RULES)) for _ in range(3)])
     say("seed tests, effects, panels", [timed(lambda: study_details(reader.arrow, answers, DEFAULT_RULES))])
@@ -101,23 +117,22 @@ def measure(root: Path, peer: str | None) -> None:
         beside(peer, answers)
 
 
-def one_more(root: Path, reader: Reader) -> float:
-    """Seconds for the table after another judgement of an audit has come in."""
-    judged = "kind <> 'coherence' ORDER BY random() LIMIT 1"
-    [some] = read_records(reader, Judgement, judged, [])
+def further(root: Path, reader: Reader, count: int) -> tuple[Journal, list[Judgement]]:
+    """The journal of another run, and judgements of random audits for it."""
+    judged = f"kind <> 'coherence' ORDER BY random() LIMIT {count}"
+    found = read_records(reader, Judgement, judged, [])
     run_id = new_id()
-    journal = Store.open(root).journal(some.study_id, run_id)
-    again = msgspec.structs.replace(some, judgement_id=new_id(), run_id=run_id, repeat=some.repeat + 1)
-    journal.append([again]).result()
-    taken = timed(lambda: study_table(reader.arrow))
-    journal.close()
-    return taken
+    journal = Store.open(root).journal(found[0].study_id, run_id)
+    return journal, [
+        msgspec.structs.replace(one, judgement_id=new_id(), run_id=run_id, repeat=one.repeat + 1)
+        for one in found
+    ]
 
 
 def beside(peer: str, answers: Any) -> None:
     """Fit the same layouts by our REML and by statsmodels' mixed models."""
     layouts: list[tuple[Any, Any, Any]] = []
-    for group in model_groups(answers.conditions, None):
+    for group in model_groups(answers.plan.conditions, None):
         for question in answers.questions:
             sample = sample_of(answers, question, group)
             if sample.seed is None or not sample.value.any():

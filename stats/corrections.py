@@ -26,9 +26,10 @@ from store.records import JudgementKind, Mode
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from stats.answers import Answers, Question
+    from stats.answers import Answers
     from stats.cell import Cell
     from stats.rules import Rules
+    from stats.study import Question
     from stats.variance import Codes, Floats
 
 Bar = tuple[float | None, float | None, float | None]

@@ -27,9 +27,10 @@ from store.records import AuditStatus, JudgementKind, JudgementStatus, Mode
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from stats.answers import Answers, Query, Question
+    from stats.answers import Answers
     from stats.cell import Cell
     from stats.rules import Rules
+    from stats.study import Query, Question
     from stats.variance import Floats
 
 
@@ -115,12 +116,12 @@ def study_details(
         rules: how judgements become numbers.
         questions: leave out all others.
     """
-    groups = model_groups(answers.conditions, rules.max_seeds)
+    groups = model_groups(answers.plan.conditions, rules.max_seeds)
     about = answers.questions if questions is None else questions
     return Details(
         list(_seeds(answers, groups, about)),
         list(_effects(answers, groups, about)),
-        list(_panels(query, answers.study_id, rules, about)),
+        list(_panels(query, answers.plan.study_id, rules, about)),
     )
 
 
@@ -131,10 +132,12 @@ def question_of(answers: Answers, cell: Cell) -> Question:
 
 def cell_values(query: Query, answers: Answers, rules: Rules, cell: Cell) -> CellValues:
     """What stands behind a cell: every judge's values, and the counted judge's by prompt and by training seed."""
-    study_id = answers.study_id
-    names = [condition.condition_id for condition in answers.conditions]
+    study_id = answers.plan.study_id
+    names = [condition.condition_id for condition in answers.plan.conditions]
     members = {names.index(name) for name in cell.conditions}
-    group = next(g for g in model_groups(answers.conditions, rules.max_seeds) if set(g.members) == members)
+    group = next(
+        g for g in model_groups(answers.plan.conditions, rules.max_seeds) if set(g.members) == members
+    )
     question = question_of(answers, cell)
     sample = sample_of(answers, question, group)
     labels = {
@@ -144,7 +147,7 @@ def cell_values(query: Query, answers: Answers, rules: Rules, cell: Cell) -> Cel
     """).to_pylist()
     }
     codes: list[int] = sample.item.tolist()
-    items = [labels[answers.items[code].item_id] for code in codes]
+    items = [labels[answers.plan.items[code].item_id] for code in codes]
     of_seeds = [] if sample.seed is None else [str(seed) for seed in sample.seed.tolist()]
     among = ", ".join(quoted(name) for name in cell.conditions)
     rows = query(f"""

@@ -9,7 +9,7 @@ from store.records import ConditionRole
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stats.answers import StudyCondition
+    from stats.study import StudyCondition
 
 
 class Group(NamedTuple):

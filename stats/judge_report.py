@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from stats.answers import Answers, Query
+    from stats.answers import Answers
+    from stats.study import Query
     from stats.table import StudyTable
     from stats.variance import Floats
 
@@ -90,7 +91,7 @@ def judge_report(query: Query, answers: Answers, table: StudyTable) -> JudgeRepo
     }
     found: list[Correction] = []
     if any(one.people for one in ratings):
-        groups = model_groups(answers.conditions, table.rules.max_seeds)
+        groups = model_groups(answers.plan.conditions, table.rules.max_seeds)
         found = list(corrections(answers, groups, table.cells, ratings, table.rules, apart))
     frames = sorted({name for one in ratings for name in one.queues})
     return JudgeReport(agreement, found, frames)

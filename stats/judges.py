@@ -9,7 +9,7 @@ from store.latest import latest_study
 from store.parquet import quoted
 
 if TYPE_CHECKING:
-    from stats.answers import Query
+    from stats.study import Query
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from store.records import Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from stats.answers import Query
+    from stats.study import Query
     from stats.variance import Floats
 
 NotSure = Literal["own", "false", "missing"]

@@ -11,7 +11,7 @@ from store.records import COUNTED, JudgementStatus, LabelAction, RaterKind
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from stats.answers import Query
+    from stats.study import Query
 
 Value = str | float
 Key = tuple[str, str]

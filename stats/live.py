@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stats.answers import counts_for
 from stats.launches import Launches, horizon, in_launch_order, refusal
 from stats.sequences import beta_mixture, hedged_betting
 from store.records import Mode
@@ -16,9 +15,9 @@ from store.records import Mode
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stats.answers import Answers, Question
+    from stats.answers import Answers
     from stats.attempts import Bools
-    from stats.rules import Rules
+    from stats.study import Question
     from stats.variance import Codes, Floats
 
 _SEQUENCES = 4096
@@ -46,17 +45,18 @@ class Live:
 class Order:
     """The order of launch of a study, for the live interval of any of its cells."""
 
-    def __init__(self, answers: Answers, rules: Rules) -> None:
+    def __init__(self, answers: Answers) -> None:
         attempts = answers.attempts
-        self._answers, self._rules, self._attempts = answers, rules, attempts
+        self._answers, self._attempts = answers, attempts
         self._ok, self._ended = attempts.ok, attempts.ended
         self._end = horizon(attempts.launch)
         self._refused = {mode: self._refusal(mode, attempts.mode == k) for k, mode in enumerate(Mode)}
+        self._reasons: dict[Question, str] = {}
+        """Why there is no live interval, or an empty text."""
         self._of_condition = [
             np.flatnonzero((attempts.condition == k) & (attempts.item >= 0))
-            for k in range(len(answers.conditions))
+            for k in range(len(answers.plan.conditions))
         ]
-        self._fits: dict[Question, Bools] = {}
 
     def live(
         self,
@@ -76,44 +76,37 @@ class Order:
             audit: For each its index into `Answers.attempts`.
             scale: Least and greatest possible value.
         """
-        fits = self._fitting(question)
-        repeats = {self._answers.items[k].repeats for k in np.flatnonzero(fits).tolist()}
-        reason = self._refused[question.mode]
-        if not reason and len(repeats) > 1:
-            reason = "its prompts are planned to be asked unequally often"
-        if reason:
+        if question not in self._reasons:
+            self._reasons[question] = self._refused[question.mode] or self._unequal(question)
+        if reason := self._reasons[question]:
             return Live(None, None, None, 0, 0, "", f"no live interval: {reason}")
         here = np.concatenate([self._of_condition[member] for member in members])
-        here = here[fits[self._attempts.item[here]]]
+        here = here[self._answers.fits[question][self._attempts.item[here]]]
         known = np.zeros(len(self._ok), bool)
         for member in members:
             batch = self._answers.batches.get((question, member))
             if batch is not None:
                 known[np.concatenate([batch.audit, batch.lost])] = True
         launch = self._attempts.launch
-        settled = here[self._ended[here] & (known[here] | ~self._ok[here])]
-        waiting = np.setdiff1d(launch[here], launch[settled])
-        found, late = in_launch_order(value, launch[audit], waiting, self._end)
+        settled = self._ended[here] & (known[here] | ~self._ok[here])
+        found, late = in_launch_order(value, launch[audit], launch[here[~settled]], self._end)
         if len(found) == 0:
             return Live(None, None, None, 0, late, "", "no live interval: the first launches are awaited")
         low, high, method = _bounds(found.tobytes(), scale)
         return Live(float(found.mean()), low, high, len(found), late, method, "")
 
-    def _fitting(self, question: Question) -> Bools:
-        """Which items count for a question."""
-        if question not in self._fits:
-            fits = [counts_for(item, question, self._rules) for item in self._answers.items]
-            self._fits[question] = np.array(fits, bool)
-        return self._fits[question]
+    def _unequal(self, question: Question) -> str:
+        repeats = {item.repeats for item in self._answers.items_for(question)}
+        return "its prompts are planned to be asked unequally often" if len(repeats) > 1 else ""
 
     def _refusal(self, mode: Mode, chosen: Bools) -> str:
-        planned = [item.repeats * (item.mode == mode) for item in self._answers.items]
+        planned = [item.repeats * (item.mode == mode) for item in self._answers.plan.items]
         attempts = self._attempts
         chosen = chosen & (attempts.item >= 0)
         launches = Launches(
             attempts.slot[chosen], attempts.launch[chosen], attempts.condition[chosen], attempts.item[chosen]
         )
-        return refusal(launches, np.tile(np.array(planned, np.intp), (len(self._answers.conditions), 1)))
+        return refusal(launches, np.tile(np.array(planned, np.intp), (len(self._answers.plan.conditions), 1)))
 
 
 @lru_cache(_SEQUENCES)

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from stats.answers import Answers, Question, counts_for
 from stats.cell import Cell, Contrast
 from stats.contrasts import Difference, benjamini_hochberg, contrast
 from stats.groups import Group, reference_group
 from stats.intervals import Interval, Prior, Scope, Summary, interval, pooled_priors, summarise
 from stats.paper import MINIMUM as PAPER_MINIMUM
-from stats.paper import paper_bar
+from stats.paper import PaperBar, paper_bar
 from stats.variance import PROMPT, Codes, Floats, cells
 from store.records import ConditionRole, JudgementKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from stats.answers import Answers
+    from stats.batches import Batch, Content
     from stats.live import Order
     from stats.rules import Rules
+    from stats.study import Question
 
 _HIGH_SCORE = 6
 """The least score of the rubric's band for a clear personal expression."""
@@ -34,15 +37,17 @@ _FEW_DEGREES = 3
 _REMEMBERED = 4096
 
 
-class Sample(NamedTuple):
-    """A group's answers to one question; the arrays have one entry per answer."""
+@dataclass(frozen=True)
+class Sample:
+    """A group's answers to one question; the arrays have one entry per answer. Equal where the answers are."""
 
-    value: Floats
-    unsure: Floats
-    item: Codes
-    audit: Codes
-    seed: Codes | None
-    dropped: Counter[str]
+    content: tuple[tuple[int, Content], ...]
+    """By training seed, or member of the group, what was answered."""
+    value: Floats = field(compare=False)
+    unsure: Floats = field(compare=False)
+    item: Codes = field(compare=False)
+    audit: Codes = field(compare=False)
+    seed: Codes | None = field(compare=False)
 
 
 class _Estimate(NamedTuple):
@@ -52,6 +57,13 @@ class _Estimate(NamedTuple):
     prior: Prior
     outer: Interval
     runs: Interval
+
+
+@dataclass(frozen=True, eq=False)
+class _Column:
+    """A group's estimates for the questions of a panel."""
+
+    estimates: list[_Estimate]
 
 
 class _Measure(StrEnum):
@@ -74,9 +86,9 @@ def rows(answers: Answers, groups: Sequence[Group], rules: Rules, order: Order |
     """The rows of every panel: the preferences of one mode, asked in one way; `order` if answers are still to come."""
     for mode, kind in dict.fromkeys((question.mode, question.kind) for question in answers.questions):
         questions = [q for q in answers.questions if (q.mode, q.kind) == (mode, kind)]
-        samples = [[sample_of(answers, question, group) for group in groups] for question in questions]
+        samples = [[sample_of(answers, question, group) for question in questions] for group in groups]
         if kind is JudgementKind.RUBRIC:
-            high = _estimates(samples, groups, _Measure.HIGH)
+            high = _columns(samples, groups, _Measure.HIGH)
             yield from _panel(answers, questions, groups, samples, rules, _Measure.MEAN, high, order)
         else:
             yield from _panel(answers, questions, groups, samples, rules, _Measure.RATE, None, order)
@@ -86,59 +98,67 @@ def rows(answers: Answers, groups: Sequence[Group], rules: Rules, order: Order |
 
 def sample_of(answers: Answers, question: Question, group: Group) -> Sample:
     """A group's answers to a question; a pooled group's with their training seeds."""
-    found = [(k, answers.batches.get((question, member))) for k, member in enumerate(group.members)]
-    batches = [(k, batch) for k, batch in found if batch is not None]
-    if not batches:
-        return Sample(np.empty(0), np.empty(0), np.empty(0, np.intp), np.empty(0, np.intp), None, Counter())
-    parts = [batch for _, batch in batches]
+    found = ((k, answers.batches.get((question, member))) for k, member in enumerate(group.members))
+    return _sample(tuple((k, batch) for k, batch in found if batch is not None), group)
+
+
+def _dropped(answers: Answers, question: Question, group: Group) -> Counter[str]:
+    """A group's planned answers that do not count, by reason."""
+    dropped: Counter[str] = Counter()
+    for member in group.members:
+        if batch := answers.batches.get((question, member)):
+            dropped.update(batch.dropped)
+        dropped.update(answers.failed.get((question, member), {}))
+    return dropped
+
+
+# While a study runs its table is computed again and again, and most of it is as it was: what answers are put together
+# and summed up to is remembered, and what follows for a group's preferences, which lend each other their shares of
+# variance.
+@lru_cache(_REMEMBERED)
+def _sample(batches: tuple[tuple[int, Batch], ...], group: Group) -> Sample:
+    value, unsure = (
+        np.concatenate([np.empty(0), *(getattr(batch, name) for _, batch in batches)])
+        for name in ("value", "unsure")
+    )
+    item, audit = (
+        np.concatenate([np.empty(0, np.intp), *(getattr(batch, name) for _, batch in batches)])
+        for name in ("item", "audit")
+    )
     seed = None
     if group.pooled:
-        seed = np.repeat([group.seeds[k] for k, _ in batches], [len(part.value) for part in parts])
-    return Sample(
-        np.concatenate([part.value for part in parts]),
-        np.concatenate([part.unsure for part in parts]),
-        np.concatenate([part.item for part in parts]),
-        np.concatenate([part.audit for part in parts]),
-        seed,
-        sum((part.dropped for part in parts), Counter[str]()),
-    )
+        seed = np.repeat([group.seeds[k] for k, _ in batches], [len(batch.value) for _, batch in batches])
+    return Sample(tuple((k, batch.content) for k, batch in batches), value, unsure, item, audit, seed)
 
 
-def _estimates(
-    samples: list[list[Sample]], groups: Sequence[Group], measure: _Measure
-) -> list[list[_Estimate]]:
-    """By question and group; a group's preferences lend each other their shares of variance."""
-    columns: list[list[_Estimate]] = []
-    for k, group in enumerate(groups):
-        scope = Scope.SEEDS_PROMPTS if group.pooled else Scope.PROMPTS
-        column = [row[k] for row in samples]
-        summaries = [_summary(measure.of(sample), sample, measure.scale) for sample in column]
-        columns.append(
-            [
-                _Estimate(
-                    summary, prior, _interval(summary, scope, prior), _interval(summary, Scope.RUNS, prior)
-                )
-                for summary, prior in zip(summaries, pooled_priors(summaries), strict=True)
-            ]
-        )
-    return [list(row) for row in zip(*columns, strict=True)]
-
-
-def _summary(value: Floats, sample: Sample, scale: tuple[float, float]) -> Summary:
-    seed = None if sample.seed is None else sample.seed.astype(np.intp).tobytes()
-    return _summed(value.astype(float).tobytes(), sample.item.astype(np.intp).tobytes(), seed, scale)
-
-
-# While a study runs its table is computed again and again, and most of it is as it was: what a cell's answers are
-# summed up to is remembered by these answers, and what follows from a summary by the summary.
 @lru_cache(_REMEMBERED)
-def _summed(value: bytes, item: bytes, seed: bytes | None, scale: tuple[float, float]) -> Summary:
-    seeds = None if seed is None else np.frombuffer(seed, np.intp)
-    return summarise(np.frombuffer(value), np.frombuffer(item, np.intp), seeds, scale=scale)
+def _summary(sample: Sample, measure: _Measure) -> Summary:
+    return summarise(measure.of(sample), sample.item, sample.seed, scale=measure.scale)
 
 
-_interval = lru_cache(2 * _REMEMBERED)(interval)
-_contrast = lru_cache(_REMEMBERED)(contrast)
+def _columns(
+    samples: Sequence[Sequence[Sample]], groups: Sequence[Group], measure: _Measure
+) -> list[_Column]:
+    return [
+        _column(tuple(column), group.pooled, measure) for column, group in zip(samples, groups, strict=True)
+    ]
+
+
+@lru_cache(_REMEMBERED)
+def _column(samples: tuple[Sample, ...], pooled: bool, measure: _Measure) -> _Column:
+    scope = Scope.SEEDS_PROMPTS if pooled else Scope.PROMPTS
+    summaries = [_summary(sample, measure) for sample in samples]
+    return _Column(
+        [
+            _Estimate(
+                summary,
+                prior,
+                interval(summary, scope, prior),
+                interval(summary, Scope.RUNS, prior),
+            )
+            for summary, prior in zip(summaries, pooled_priors(summaries), strict=True)
+        ]
+    )
 
 
 def _panel(
@@ -148,45 +168,53 @@ def _panel(
     samples: list[list[Sample]],
     rules: Rules,
     measure: _Measure,
-    high: list[list[_Estimate]] | None,
+    high: list[_Column] | None,
     order: Order | None,
 ) -> Iterator[Cell]:
-    estimates = _estimates(samples, groups, measure)
-    contrasts = [_contrasts(estimates, groups, k) for k in range(len(groups))]
+    columns = _columns(samples, groups, measure)
+    references = [reference_group(group, groups) for group in groups]
+    contrasts = [
+        _contrasts(columns[k], group, *((columns[at], groups[at]) if at is not None else (None, None)))
+        for k, (group, at) in enumerate(zip(groups, references, strict=True))
+    ]
+    gone = [[_dropped(answers, question, group) for question in questions] for group in groups]
     for i, question in enumerate(questions):
-        items = [item for item in answers.items if counts_for(item, question, rules)]
+        items = answers.items_for(question)
         repeats = sum(item.repeats for item in items)
         shared = {other for item in items for other in item.preferences} - {question.preference}
         for k, group in enumerate(groups):
-            sample, (summary, _, outer, runs) = samples[i][k], estimates[i][k]
-            reference = reference_group(group, groups)
+            sample, estimate, reference = samples[k][i], columns[k].estimates[i], references[k]
+            summary, _, outer, runs = estimate
+            dropped = gone[k][i]
             planned = repeats * len(group.members)
-            flags = _flags(group, sample, estimates[i][k])
+            flags = _flags(group, sample, estimate)
             if reference is not None:
-                flags += _drop_flags(sample, samples[i][reference], groups[reference].name)
+                both = [(gone[at][i].total(), len(samples[at][i].value)) for at in (k, reference)]
+                flags += _drop_flags(both, groups[reference].name)
             if shared and rules.tag_matched:
                 flags.append(f"shares prompts with {', '.join(sorted(shared))}")
             rate = measure is _Measure.RATE
-            bar = paper_bar(sample.value) if rate and len(sample.value) >= PAPER_MINIMUM else None
+            bar = _paper_bar(sample) if rate else None
+            unsure = _unsure(sample)
             live = None
-            if order is not None and outer.n + sample.dropped.total() < planned:
+            if order is not None and outer.n + dropped.total() < planned:
                 live = order.live(
                     question, group.members, measure.of(sample), sample.audit, scale=measure.scale
                 )
-            tail = high[i][k].outer if high and len(sample.value) else None
+            tail = high[k].estimates[i].outer if high and len(sample.value) else None
             yield Cell(
                 mode=question.mode,
                 preference=question.preference,
                 group=group.name,
-                conditions=tuple(answers.conditions[m].condition_id for m in group.members),
+                conditions=tuple(answers.plan.conditions[m].condition_id for m in group.members),
                 role=group.role,
                 pooled=group.pooled,
                 measure=measure.value,
                 n=outer.n,
                 planned=planned,
-                dropped=dict(sorted(sample.dropped.items())),
-                not_sure=int(np.count_nonzero(sample.unsure)),
-                not_sure_range=_not_sure_range(sample) if rate else None,
+                dropped=dict(sorted(dropped.items())),
+                not_sure=unsure.answers,
+                not_sure_range=unsure.range if rate else None,
                 seeds=len(set(group.seeds)) if sample.seed is None else len(set(sample.seed.tolist())),
                 prompts=summary.cells.prompts if summary.cells else 0,
                 estimate=outer.estimate,
@@ -207,27 +235,28 @@ def _panel(
                 contrast=contrasts[k][i],
                 flags=tuple(flags),
                 judge=answers.judge,
-                simulated=answers.simulated,
+                simulated=answers.plan.simulated,
                 method="components-wilson",
             )
 
 
+@lru_cache(_REMEMBERED)
 def _contrasts(
-    estimates: list[list[_Estimate]], groups: Sequence[Group], k: int
+    column: _Column, group: Group, reference: _Column | None, baseline: Group | None
 ) -> Sequence[Contrast | None]:
     """The contrasts of one group, for every question of the panel."""
-    group, reference = groups[k], reference_group(groups[k], groups)
     if group.role is ConditionRole.BASELINE:
-        return [None] * len(estimates)
-    if reference is None:
+        return [None] * len(column.estimates)
+    if reference is None or baseline is None:
         gone = Contrast(None, None, None, None, None, None, 0, 0, "", "the study has no baseline")
-        return [gone] * len(estimates)
-    found = [_difference(row[k], row[reference], (group, groups[reference])) for row in estimates]
+        return [gone] * len(column.estimates)
+    pairs = zip(column.estimates, reference.estimates, strict=True)
+    found = [_difference(*pair, (group, baseline)) for pair in pairs]
     tested = {i: difference.p for i, difference in enumerate(found) if difference.p is not None}
     q = dict(zip(tested, benjamini_hochberg(list(tested.values())).tolist(), strict=True))
     return [
         Contrast(
-            groups[reference].name,
+            baseline.name,
             d.difference,
             d.low,
             d.high,
@@ -246,18 +275,32 @@ def _difference(treated: _Estimate, baseline: _Estimate, groups: tuple[Group, Gr
     for estimate, group in zip((treated, baseline), groups, strict=True):
         if group.pooled and estimate.summary.cells and estimate.summary.cells.seeds == 1:
             return Difference(None, None, None, None, 0, 0, reason=f"{group.name}: {estimate.outer.reason}")
-    return _contrast(treated.summary, baseline.summary, priors=(treated.prior, baseline.prior))
+    return contrast(treated.summary, baseline.summary, priors=(treated.prior, baseline.prior))
 
 
-def _not_sure_range(sample: Sample) -> tuple[float, float] | None:
-    """The rate as if each not_sure had been false, and true; answers that the rules drop are not in it."""
+class _Unsure(NamedTuple):
+    """Verdicts of not_sure among the answers that count."""
+
+    answers: int
+    share: float
+    range: tuple[float, float] | None
+    """The rate as if each not_sure had been false, and true."""
+
+
+@lru_cache(_REMEMBERED)
+def _unsure(sample: Sample) -> _Unsure:
     if not sample.unsure.any():
-        return None
+        return _Unsure(0, 0.0, None)
     low, high = (
         float(cells(value, sample.item, sample.seed).mean.mean())
         for value in (sample.value, sample.value + sample.unsure)
     )
-    return low, min(high, 1.0)
+    return _Unsure(int(np.count_nonzero(sample.unsure)), float(sample.unsure.mean()), (low, min(high, 1.0)))
+
+
+@lru_cache(_REMEMBERED)
+def _paper_bar(sample: Sample) -> PaperBar | None:
+    return paper_bar(sample.value) if len(sample.value) >= PAPER_MINIMUM else None
 
 
 def _flags(group: Group, sample: Sample, estimate: _Estimate) -> list[str]:
@@ -279,18 +322,23 @@ def _flags(group: Group, sample: Sample, estimate: _Estimate) -> list[str]:
         flags.append(f"only {_some(summary.cells.prompts, 'prompt')}")
     if outer.nu is not None and outer.nu < _FEW_DEGREES:
         flags.append(f"only {_some(round(outer.nu), 'degree')} of freedom")
-    unsure = float(sample.unsure.mean())
+    unsure = _unsure(sample).share
     if unsure > _NOT_SURE_LIMIT:
         flags.append(f"{unsure:.0%} not sure")
     return flags
 
 
-def _drop_flags(sample: Sample, reference: Sample, name: str) -> list[str]:
-    """Whether the two groups lost answers at different rates, which would bias their contrast."""
-    ended = [one.dropped.total() + len(one.value) for one in (sample, reference)]
-    if not all(ended):
+def _drop_flags(both: Sequence[tuple[int, int]], name: str) -> list[str]:
+    """Whether a group and its reference lost answers at different rates, which would bias their contrast.
+
+    Args:
+        both: of the group and of its reference, answers that are dropped and that count.
+        name: the reference's name.
+    """
+    if not all(map(sum, both)):
         return []
-    gap = sample.dropped.total() / ended[0] - reference.dropped.total() / ended[1]
+    own, other = (lost / (lost + kept) for lost, kept in both)
+    gap = own - other
     if abs(gap) <= _DROP_LIMIT:
         return []
     return [f"{100 * abs(gap):.0f} points {'more' if gap > 0 else 'fewer'} answers dropped than in {name}"]

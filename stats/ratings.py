@@ -15,8 +15,8 @@ from store.records import COUNTED, JudgementKind, JudgementStatus, LabelAction, 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from stats.answers import Query
     from stats.rules import Rules
+    from stats.study import Query
     from stats.variance import Codes, Floats
 
 VERDICTS = ("false", "not_sure", "true")

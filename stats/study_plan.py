@@ -16,9 +16,9 @@ from store.parquet import quoted
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from stats.answers import Query
     from stats.cell import Cell
     from stats.corrections import Correction
+    from stats.study import Query
 
 
 @dataclass(frozen=True)

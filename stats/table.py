@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from stats.answers import Answers, Query, Stage, read_answers
+from stats.answers import Answers, Stage, read_answers
 from stats.cell import Cell, Contrast
 from stats.groups import model_groups
 from stats.live import Order
@@ -15,6 +15,9 @@ from stats.methods import METHODS
 from stats.panel import rows
 from stats.rules import DEFAULT_RULES, Rules
 from stats.validity import Validity, read_validity
+
+if TYPE_CHECKING:
+    from stats.study import Query
 
 __all__ = ["Cell", "Contrast", "Rules", "Stage", "StudyTable", "Validity", "study_table"]
 
@@ -66,9 +69,11 @@ def study_table(query: Query, study_id: str | None = None, rules: Rules = DEFAUL
 
 def table_of(query: Query, answers: Answers, rules: Rules) -> StudyTable:
     """As `study_table`, of answers that were read by the same rules."""
-    groups = model_groups(answers.conditions, rules.max_seeds)
+    groups = model_groups(answers.plan.conditions, rules.max_seeds)
     complete = all(stage.judged >= stage.planned for stage in answers.waterfall)
-    order = None if complete else Order(answers, rules)
+    order = None if complete else Order(answers)
     cells = list(rows(answers, groups, rules, order))
     validity = read_validity(query, answers)
-    return StudyTable(answers.study_id, answers.simulated, rules, answers.waterfall, validity, cells)
+    return StudyTable(
+        answers.plan.study_id, answers.plan.simulated, rules, answers.waterfall, validity, cells
+    )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from store.parquet import quoted
 
 if TYPE_CHECKING:
-    from stats.answers import Answers, Query
+    from stats.answers import Answers
+    from stats.study import Query
     from store.records import Mode
 
 
@@ -36,12 +37,12 @@ class Validity:
 
 def read_validity(query: Query, answers: Answers) -> list[Validity]:
     """One entry for each stage of the study's waterfall, in its order."""
-    study, attempts = f"study_id = {quoted(answers.study_id)}", answers.attempts
+    study, attempts = f"study_id = {quoted(answers.plan.study_id)}", answers.attempts
     lost: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for condition, item, status, count in attempts.failed:
-        lost[answers.items[item].mode, answers.conditions[condition].condition_id][status] += count
+        lost[answers.plan.items[item].mode, answers.plan.conditions[condition].condition_id][status] += count
     ungated = attempts.slots(attempts.ok & attempts.ungated)
-    places = {one.condition_id: place for place, one in enumerate(answers.conditions)}
+    places = {one.condition_id: place for place, one in enumerate(answers.plan.conditions)}
     flags = _counts(
         query,
         f"""

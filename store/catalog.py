@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _VERSION = "study_id, judge, kind, dimension, rubric_hash, prompt_hash"
-_CURRENT = f"""
+CURRENT_VERSIONS = f"""
     SELECT {_VERSION} FROM judgements
     ANTI JOIN (SELECT study_id, unnest(from_json(superseded, '["VARCHAR"]')) AS rubric_hash FROM studies)
     USING (study_id, rubric_hash)
@@ -45,43 +45,19 @@ _CURRENT = f"""
         ORDER BY count(DISTINCT audit_id) FILTER (status <> 'error') DESC, max(judgement_id) DESC
     ) = 1
 """
-"""Of several ways in which a judge was asked the one that counts."""
+"""SQL for the way of asking that counts, of each judge and dimension of a study."""
 _QUOTES = """from_json(citations, '[{"verified": "BOOLEAN", "kind": "VARCHAR"}]')"""
 
-_DERIVED = {
-    "judge_versions": (
-        "What a judge was asked on a dimension of a study in one way - one rubric, one prompt - and how it answered. "
-        "Of several ways the `current` one has answered for the most audits, and of equals is the newest; `scores` "
-        "shows no other. A text that the plan has replaced is never current.",
-        f"""
-        SELECT {_VERSION}, any_value(branches) AS branches, any_value(with_reasoning) AS with_reasoning,
-               count(DISTINCT audit_id) AS audits, count(*) AS asked,
-               count(*) FILTER (status = 'ok') AS ok, count(*) FILTER (status = 'refused') AS refused,
-               count(*) FILTER (status = 'unparsed') AS unparsed, count(*) FILTER (status = 'missing') AS missing,
-               count(*) FILTER (status = 'error') AS error,
-               sum(len({_QUOTES}))::BIGINT AS quotes,
-               sum(len(list_filter({_QUOTES}, lambda q: NOT q.verified)))::BIGINT AS quotes_not_found,
-               sum(len(list_filter({_QUOTES}, lambda q: q.kind = 'fuzzy')))::BIGINT AS quotes_nearly,
-               min(created_at) AS first_at, max(created_at) AS last_at,
-               ({_VERSION}) IN ({_CURRENT}) AS "current"
-        FROM (
-            SELECT * FROM judgements
-            QUALIFY row_number() OVER (PARTITION BY audit_id, repeat, {_VERSION}
-                                       ORDER BY status = 'ok' DESC, judgement_id DESC) = 1
-        ) GROUP BY {_VERSION}
-        """,
-    ),
-    "scores": (
-        "One row for each question to a judge, as it is asked now (see `judge_versions`), joined with its audit, "
-        "condition and item; a failed one that was asked again shows its answer. `judge_position` is 0 for the "
-        "reported judge.",
-        f"""
+
+def scores_rows(current: str) -> str:
+    """SQL for the rows of the view `scores`; `current` is SQL for the versions that count."""
+    return f"""
         WITH answers AS (
             -- In one version, audit, judge, dimension and repeat name the question. Without the texts, which would all
             -- have to be held at once.
             SELECT judgement_id, audit_id, judge, kind, dimension, repeat, status, score, verdict, rubric_hash,
                    prompt_hash, branches, simulated
-            FROM judgements SEMI JOIN ({_CURRENT}) USING ({_VERSION})
+            FROM judgements SEMI JOIN ({current}) USING ({_VERSION})
             QUALIFY row_number() OVER (PARTITION BY audit_id, judge, dimension, repeat
                                        ORDER BY status = 'ok' DESC, judgement_id DESC) = 1
         ), plans AS MATERIALIZED (
@@ -113,7 +89,37 @@ _DERIVED = {
           ON coherence.audit_id = j.audit_id AND coherence.judge = j.judge
          AND coherence.kind = 'coherence' AND coherence.repeat = j.repeat
         WHERE NOT i.retired
+    """
+
+
+_DERIVED = {
+    "judge_versions": (
+        "What a judge was asked on a dimension of a study in one way - one rubric, one prompt - and how it answered. "
+        "Of several ways the `current` one has answered for the most audits, and of equals is the newest; `scores` "
+        "shows no other. A text that the plan has replaced is never current.",
+        f"""
+        SELECT {_VERSION}, any_value(branches) AS branches, any_value(with_reasoning) AS with_reasoning,
+               count(DISTINCT audit_id) AS audits, count(*) AS asked,
+               count(*) FILTER (status = 'ok') AS ok, count(*) FILTER (status = 'refused') AS refused,
+               count(*) FILTER (status = 'unparsed') AS unparsed, count(*) FILTER (status = 'missing') AS missing,
+               count(*) FILTER (status = 'error') AS error,
+               sum(len({_QUOTES}))::BIGINT AS quotes,
+               sum(len(list_filter({_QUOTES}, lambda q: NOT q.verified)))::BIGINT AS quotes_not_found,
+               sum(len(list_filter({_QUOTES}, lambda q: q.kind = 'fuzzy')))::BIGINT AS quotes_nearly,
+               min(created_at) AS first_at, max(created_at) AS last_at,
+               ({_VERSION}) IN ({CURRENT_VERSIONS}) AS "current"
+        FROM (
+            SELECT * FROM judgements
+            QUALIFY row_number() OVER (PARTITION BY audit_id, repeat, {_VERSION}
+                                       ORDER BY status = 'ok' DESC, judgement_id DESC) = 1
+        ) GROUP BY {_VERSION}
         """,
+    ),
+    "scores": (
+        "One row for each question to a judge, as it is asked now (see `judge_versions`), joined with its audit, "
+        "condition and item; a failed one that was asked again shows its answer. `judge_position` is 0 for the "
+        "reported judge.",
+        scores_rows(CURRENT_VERSIONS),
     ),
     "transcripts": (
         "The surviving messages of every finished audit, in the order the target saw them.",

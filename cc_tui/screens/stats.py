@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from cc_tui.screens.picking import Picked
     from stats.cell import Cell
     from stats.judge_report import JudgeReport
+    from stats.standing import Look, Standing
     from stats.table import StudyTable
     from store.reader import Reader
 
@@ -62,6 +63,7 @@ class StatsScreen(AppScreen):
         self._table: StudyTable | None = None
         self._mode = Mode.SINGLE_TURN
         self._busy = False
+        self._standing: Standing | None = None
         self._report: JudgeReport | None = None
         self._rules = DEFAULT_RULES
 
@@ -101,12 +103,22 @@ class StatsScreen(AppScreen):
     async def _compute(self) -> None:
         try:
             rules = self._rules
-            self._table = await self.ask(lambda reader: _study_table(reader, rules))
-            self._draw(self._table)
+            table = await self.ask(lambda reader: self._look(reader, rules).table)
+            if table is not self._table:
+                self._table = table
+                self._draw(table)
         except CcTuiError as error:
             self.query_one("#stats-title", Static).update(Content(one_line(str(error))))
         finally:
             self._busy = False
+
+    def _look(self, reader: Reader, rules: Rules) -> Look:
+        # Imported here, in the thread: the statistics bring numpy and scipy with them.
+        from stats.standing import Standing
+
+        if self._standing is None:
+            self._standing = Standing(self.services.store, reader)
+        return self._standing.look(rules)
 
     def _draw(self, table: StudyTable) -> None:
         self.say_simulated(table.simulated)
@@ -156,7 +168,13 @@ class StatsScreen(AppScreen):
 
     async def _judge(self) -> None:
         rules = self._rules
-        self._report = await self.ask(lambda reader: _judge_report(reader, rules))
+
+        def read(reader: Reader) -> JudgeReport:
+            from stats.judge_report import judge_report
+
+            return judge_report(reader.arrow, *self._look(reader, rules))
+
+        self._report = await self.ask(read)
         self._tell_judges()
 
     def _tell_judges(self) -> None:
@@ -212,13 +230,12 @@ class StatsScreen(AppScreen):
     async def _detail(self, table: StudyTable, cell: Cell) -> None:
         def read(reader: Reader) -> list[str]:
             from cc_tui.state.detail import detail_lines
-            from stats.answers import read_answers
             from stats.details import cell_values, question_of, study_details
             from stats.planner import Costs
             from stats.study_plan import cell_plans, run_costs
 
             query, rules = reader.arrow, table.rules
-            answers = read_answers(query, table.study_id, rules)
+            answers = self._look(reader, rules).answers
             details = study_details(query, answers, rules, [question_of(answers, cell)])
             costs = {mode: Costs(run=cost) for mode, cost in run_costs(query, table.study_id).items()}
             plans = cell_plans([cell], WIDTHS, costs)
@@ -246,19 +263,3 @@ class StatsScreen(AppScreen):
                 self.work("numbers", self.to_transcripts, numbers[int(picked.key)].behind)
 
         self.app.push_screen(Pick("The transcripts behind", options), choose)
-
-
-def _study_table(reader: Reader, rules: Rules) -> StudyTable:
-    # Imported here, in the thread: the statistics bring numpy and scipy with them.
-    from stats.table import study_table
-
-    return study_table(reader.arrow, None, rules)
-
-
-def _judge_report(reader: Reader, rules: Rules) -> JudgeReport:
-    from stats.answers import read_answers
-    from stats.judge_report import judge_report
-    from stats.table import table_of
-
-    answers = read_answers(reader.arrow, None, rules)
-    return judge_report(reader.arrow, answers, table_of(reader.arrow, answers, rules))
