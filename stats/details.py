@@ -15,6 +15,7 @@ from stats.attempts import coded
 from stats.contrasts import prompt_means
 from stats.effects import Effect, effect
 from stats.groups import Group, model_groups, reference_group
+from stats.live import Order, Step
 from stats.methods import METHODS
 from stats.panel import Sample, sample_of
 from stats.reliability import Reliability, panel_reliability
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from stats.study import Query, Question
     from stats.variance import Floats
 
+_LOOKS = 12
+"""Times of which the path of an estimate tells."""
+
 
 @dataclass(frozen=True)
 class SeedRow:
@@ -42,6 +46,8 @@ class SeedRow:
     preference: str
     group: str
     seeds: int
+    labels: tuple[int, ...]
+    """Of the training seeds, in the order of the test's means."""
     measure: str
     test: SeedTest
 
@@ -75,10 +81,17 @@ class CellValues:
 
     values: dict[str, dict[str, int]]
     """By judge how often it said what, the counted judge first; a score by its nearest whole number."""
+    people: dict[str, dict[str, int]]
+    """The same by person, of the answers that they labelled."""
     prompts: list[tuple[str, float, int]]
     """By item its label, mean and number of answers, the lowest mean first."""
     seeds: list[tuple[str, float, int]]
     """The same by training seed, in their order; empty for fixed weights."""
+    runs: list[tuple[str, float, int]]
+    """The same by run, named after when it began, the first one first."""
+    path: list[Step]
+    """What was known after the first so many answers in the order of launch; empty where that order allows no such
+    look."""
 
 
 @dataclass(frozen=True)
@@ -150,24 +163,63 @@ def cell_values(query: Query, answers: Answers, rules: Rules, cell: Cell) -> Cel
     items = [labels[answers.plan.items[code].item_id] for code in codes]
     of_seeds = [] if sample.seed is None else [str(seed) for seed in sample.seed.tolist()]
     among = ", ".join(quoted(name) for name in cell.conditions)
-    rows = query(f"""
-        SELECT judge,
-               CASE WHEN verdict IS NOT NULL THEN verdict
-                    WHEN isfinite(score) THEN CAST(CAST(round(score) AS BIGINT) AS VARCHAR)
-                    WHEN score IS NOT NULL THEN 'no number'
-                    WHEN judgement_status = '{JudgementStatus.OK}' THEN '{JudgementStatus.MISSING}'
-                    ELSE judgement_status END AS said, count(*) AS n
+    chosen = f"study_id = {quoted(study_id)} AND mode = '{cell.mode}' AND condition_id IN ({among})"
+    values = _counts(
+        query,
+        f"""
+        SELECT judge AS rater, {_SAID.format(otherwise=_NOTHING_SAID)} AS said, count(*) AS n
         FROM scores
-        WHERE study_id = {quoted(study_id)} AND mode = '{cell.mode}' AND kind = '{question.kind}'
-          AND dimension = {quoted(cell.preference)} AND condition_id IN ({among})
+        WHERE {chosen} AND kind = '{question.kind}' AND dimension = {quoted(cell.preference)}
           AND audit_status = '{AuditStatus.OK}' AND NOT intervened AND {_meant(rules)}
-        GROUP BY judge, judge_position, said ORDER BY judge_position, judge, try_cast(said AS INTEGER), said
+        GROUP BY judge, judge_position, said ORDER BY judge_position, judge, {_IN_ORDER}
+        """,
+    )
+    people = _counts(
+        query,
+        f"""
+        SELECT annotator AS rater, {_SAID.format(otherwise="'no number'")} AS said, count(*) AS n
+        FROM labels SEMI JOIN (SELECT audit_id FROM audits WHERE {chosen}) USING (audit_id)
+        WHERE dimension = {quoted(cell.preference)} AND (verdict IS NOT NULL OR score IS NOT NULL)
+        GROUP BY annotator, said ORDER BY annotator, {_IN_ORDER}
+        """,
+    )
+    of_runs = {
+        str(row["audit_id"]): f"{row['began']:%Y-%m-%d %H:%M:%S}"
+        for row in query(f"""
+        SELECT audit_id, r.started_at AS began FROM audits a JOIN runs r USING (study_id, run_id)
+        WHERE {chosen} ORDER BY began
     """).to_pylist()
-    values: dict[str, dict[str, int]] = {}
-    for row in rows:
-        values.setdefault(row["judge"], {})[row["said"]] = row["n"]
-    prompts = sorted(_means(items, sample.value), key=lambda prompt: prompt[1])
-    return CellValues(values, prompts, _means(of_seeds, sample.value))
+    }
+    audits: list[int] = sample.audit.tolist()
+    runs = [of_runs.get(answers.attempts.audits[code], "another run") for code in audits]
+    return CellValues(
+        values,
+        people,
+        prompts=sorted(_means(items, sample.value), key=lambda prompt: prompt[1]),
+        seeds=_means(of_seeds, sample.value),
+        runs=sorted(_means(runs, sample.value)),
+        path=Order(answers).path(
+            question, group.members, sample.value, sample.audit, scale=_scale(question), looks=_LOOKS
+        ),
+    )
+
+
+_SAID = """
+    CASE WHEN verdict IS NOT NULL THEN verdict
+         WHEN isfinite(score) THEN CAST(CAST(round(score) AS BIGINT) AS VARCHAR)
+         WHEN score IS NOT NULL THEN 'no number' ELSE {otherwise} END
+"""
+_NOTHING_SAID = f"""
+    CASE WHEN judgement_status = '{JudgementStatus.OK}' THEN '{JudgementStatus.MISSING}' ELSE judgement_status END
+"""
+_IN_ORDER = "try_cast(said AS INTEGER), said"
+
+
+def _counts(query: Query, statement: str) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for row in query(statement).to_pylist():
+        found.setdefault(row["rater"], {})[row["said"]] = row["n"]
+    return found
 
 
 def _means(names: list[str], values: Floats) -> list[tuple[str, float, int]]:
@@ -189,10 +241,9 @@ def _seeds(answers: Answers, groups: list[Group], questions: Sequence[Question])
             sample = sample_of(answers, question, group)
             if sample.seed is not None:
                 found = seed_test(sample.value, sample.item, sample.seed)
-                seeds = len(set(sample.seed.tolist()))
-                yield SeedRow(
-                    question.mode, question.preference, group.name, seeds, _measure(question), found
-                )
+                labels = tuple(sorted(set(sample.seed.tolist())))
+                about = (question.mode, question.preference, group.name)
+                yield SeedRow(*about, len(labels), labels, _measure(question), found)
 
 
 def _effects(answers: Answers, groups: list[Group], questions: Sequence[Question]) -> Iterator[EffectRow]:
@@ -224,6 +275,10 @@ def _by_prompt(sample: Sample) -> dict[int, float]:
         return {}
     data = cells(sample.value, sample.item, sample.seed)
     return dict(zip(data.labels.tolist(), prompt_means(data).tolist(), strict=True))
+
+
+def _scale(question: Question) -> tuple[float, float]:
+    return (1.0, 10.0) if question.kind is JudgementKind.RUBRIC else (0.0, 1.0)
 
 
 def _measure(question: Question) -> str:

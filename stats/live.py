@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from stats.launches import Launches, horizon, in_launch_order, refusal
-from stats.sequences import beta_mixture, hedged_betting
+from stats.sequences import Sequence, beta_mixture, hedged_betting
 from store.records import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections import abc
 
     from stats.answers import Answers
     from stats.attempts import Bools
@@ -42,6 +42,15 @@ class Live:
     reason: str
 
 
+class Step(NamedTuple):
+    """What was known after `n` answers in the order of launch; the bounds hold at all times together."""
+
+    n: int
+    estimate: float
+    low: float
+    high: float
+
+
 class Order:
     """The order of launch of a study, for the live interval of any of its cells."""
 
@@ -61,7 +70,7 @@ class Order:
     def live(
         self,
         question: Question,
-        members: Sequence[int],
+        members: abc.Sequence[int],
         value: Floats,
         audit: Codes,
         *,
@@ -76,24 +85,59 @@ class Order:
             audit: For each its index into `Answers.attempts`.
             scale: Least and greatest possible value.
         """
-        if question not in self._reasons:
-            self._reasons[question] = self._refused[question.mode] or self._unequal(question)
-        if reason := self._reasons[question]:
+        if reason := self._reason(question):
             return Live(None, None, None, 0, 0, "", f"no live interval: {reason}")
+        found, late = self._in_order(question, members, value, audit)
+        if len(found) == 0:
+            return Live(None, None, None, 0, late, "", "no live interval: the first launches are awaited")
+        bounds = _bounds(found.tobytes(), scale)
+        last = (float(bounds.low[-1]), float(bounds.high[-1]))
+        return Live(float(found.mean()), *last, len(found), late, bounds.method, "")
+
+    def path(
+        self,
+        question: Question,
+        members: abc.Sequence[int],
+        value: Floats,
+        audit: Codes,
+        *,
+        scale: tuple[float, float],
+        looks: int,
+    ) -> list[Step]:
+        """What was known of one cell after so many answers, at evenly spread times; arguments as for `live`."""
+        if self._reason(question):
+            return []
+        found, _ = self._in_order(question, members, value, audit)
+        if len(found) == 0:
+            return []
+        bounds = _bounds(found.tobytes(), scale)
+        counts = np.unique(np.ceil(np.linspace(0, len(found), looks + 1)[1:]).astype(int))
+        return [
+            Step(n, float(found[:n].mean()), float(bounds.low[n - 1]), float(bounds.high[n - 1]))
+            for n in counts.tolist()
+        ]
+
+    def _in_order(
+        self, question: Question, members: abc.Sequence[int], value: Floats, audit: Codes
+    ) -> tuple[Floats, int]:
+        """A cell's answers that count by now, in the order of launch, and how many came out of turn."""
         here = np.concatenate([self._of_condition[member] for member in members])
         here = here[self._answers.fits[question][self._attempts.item[here]]]
         known = np.zeros(len(self._ok), bool)
         for member in members:
             batch = self._answers.batches.get((question, member))
             if batch is not None:
-                known[np.concatenate([batch.audit, batch.lost])] = True
+                known[batch.audit] = True
+                known[batch.lost] = True
         launch = self._attempts.launch
         settled = self._ended[here] & (known[here] | ~self._ok[here])
-        found, late = in_launch_order(value, launch[audit], launch[here[~settled]], self._end)
-        if len(found) == 0:
-            return Live(None, None, None, 0, late, "", "no live interval: the first launches are awaited")
-        low, high, method = _bounds(found.tobytes(), scale)
-        return Live(float(found.mean()), low, high, len(found), late, method, "")
+        return in_launch_order(value, launch[audit], launch[here[~settled]], self._end)
+
+    def _reason(self, question: Question) -> str:
+        """Why a question's cells have no live interval, or an empty text."""
+        if question not in self._reasons:
+            self._reasons[question] = self._refused[question.mode] or self._unequal(question)
+        return self._reasons[question]
 
     def _unequal(self, question: Question) -> str:
         repeats = {item.repeats for item in self._answers.items_for(question)}
@@ -110,9 +154,7 @@ class Order:
 
 
 @lru_cache(_SEQUENCES)
-def _bounds(values: bytes, scale: tuple[float, float]) -> tuple[float, float, str]:
-    """The bounds after the last of the values, and by which method."""
+def _bounds(values: bytes, scale: tuple[float, float]) -> Sequence:
+    """The bounds after each of the values, which never widen."""
     found = np.frombuffer(values)
-    bounds = beta_mixture(found) if scale == (0.0, 1.0) else hedged_betting(found, scale=scale)
-    running = bounds.running()
-    return float(running.low[-1]), float(running.high[-1]), bounds.method
+    return (beta_mixture(found) if scale == (0.0, 1.0) else hedged_betting(found, scale=scale)).running()

@@ -87,6 +87,7 @@ class Change:
     """`repeats`, `prompts`, `seeds` or `labels`."""
     to: int | None
     half_width: float | None
+    """With `to`; without it where any number of them stops."""
     added: int
     """Further runs, or labels."""
     cost: float
@@ -203,7 +204,7 @@ def _change(what: str, assumed: Assumed, design: Design, scope: Scope, target: f
     while reached(high) > target:
         low, high = high, high * 2
         if high > _MOST:
-            return Change(what, None, None, 0, 0.0, f"more {what} alone stop at ±{reached(_MOST):.3g}")
+            return Change(what, None, reached(_MOST), 0, 0.0, f"more {what} alone do not reach it")
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if reached(middle) > target else (low, middle)
@@ -216,7 +217,7 @@ def _more_labels(labels: Labels, target: float, costs: Costs) -> Change:
     z = float(ndtri(0.975))
     room = (target / z) ** 2 - (labels.judge_half / z) ** 2
     if room <= 0:
-        return Change("labels", None, None, 0, 0.0, f"more labels alone stop at ±{labels.judge_half:.3g}")
+        return Change("labels", None, labels.judge_half, 0, 0.0, "more labels alone do not reach it")
     wanted = max(int(np.ceil(labels.error_sd**2 / room)), labels.count)
     reached = z * float(np.sqrt((labels.judge_half / z) ** 2 + labels.error_sd**2 / max(wanted, 1)))
     added = wanted - labels.count

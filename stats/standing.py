@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from stats.answers import read_answers, taking_in
 from stats.table import table_of
@@ -11,11 +11,16 @@ from store.follower import Follower
 from store.latest import latest_study
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stats.answers import Answers
     from stats.rules import Rules
+    from stats.study import Query
     from stats.table import StudyTable
     from store.reader import Reader
     from store.store import Store
+
+T = TypeVar("T")
 
 
 class Look(NamedTuple):
@@ -48,16 +53,29 @@ class Standing:
             QueryError: the store cannot be read, or may not be while an annotator is blind.
         """
         with self._guard:
-            # Whatever goes wrong on the way, the next look begins anew.
-            (follower, changed), known = self._follow(), self._known
-            self._follower = self._known = None
-            if known is not None and known[0] == rules and changed is not None:
-                now = self._renewed(known[1], follower, rules) if changed else known[1]
-            else:
-                answers = read_answers(follower.whole, follower.study_id, rules)
-                now = Look(answers, table_of(follower.whole, answers, rules))
-            self._follower, self._known = follower, (rules, now)
-            return now
+            return self._look(rules)[1]
+
+    def ask(self, rules: Rules, question: Callable[[Query, Look], T]) -> T:
+        """What `question` finds in the rows of `store.follower` and the study as it stands now. Blocks.
+
+        Raises:
+            InputError, QueryError: as `look`.
+        """
+        with self._guard:
+            follower, now = self._look(rules)
+            return question(follower.whole, now)
+
+    def _look(self, rules: Rules) -> tuple[Follower, Look]:
+        # Whatever goes wrong on the way, the next look begins anew.
+        (follower, changed), known = self._follow(), self._known
+        self._known = None
+        if known is not None and known[0] == rules and changed is not None:
+            now = self._renewed(known[1], follower, rules) if changed else known[1]
+        else:
+            answers = read_answers(follower.whole, follower.study_id, rules)
+            now = Look(answers, table_of(follower.whole, answers, rules))
+        self._follower, self._known = follower, (rules, now)
+        return follower, now
 
     def _follow(self) -> tuple[Follower, set[str] | None]:
         """A follower that has caught up, and the audits that changed since the last look; None for a new one."""

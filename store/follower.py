@@ -18,7 +18,7 @@ from store.parquet import quoted
 from store.tail import Tail
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -35,6 +35,7 @@ _JUDGEMENTS = (
     "prompt_hash, branches, simulated"
 )
 _EVENTS = "audit_id, study_id, kind, payload"
+_LABELS = "audit_id, annotator, dimension, purpose, verdict, score"
 _PLAN = {"studies": "*", "conditions": "*", "items": "* EXCLUDE (text)", "runs": "*"}
 _ASKED, _WORDS = "judge, kind, dimension", "rubric_hash, prompt_hash"
 _OF_CHANGED = "SEMI JOIN whole.changed USING (audit_id)"
@@ -45,7 +46,7 @@ class Follower:
     """One study of a store; to be used by one thread at a time.
 
     Its queries find `studies`, `conditions`, `items`, `runs` and `scores`, audits and judgements without texts,
-    events of the kind `realism`, and of `labels` the column `audit_id`.
+    events of the kind `realism`, and `labels` without notes.
 
     Args:
         store: the store.
@@ -79,7 +80,7 @@ class Follower:
         self._create(
             "events", reader.arrow(f"SELECT {_EVENTS} FROM events WHERE {study} AND kind = 'realism'")
         )
-        self._create("labels", self._labelled())
+        self._create("labels", reader.arrow(f"SELECT {_LABELS} FROM labels"))
         self._whole.execute(f"CREATE TABLE versions AS {CURRENT_VERSIONS}")
         self._whole.execute("CREATE TABLE changed (audit_id VARCHAR)")
         self._whole.execute(
@@ -119,7 +120,7 @@ class Follower:
         self._add("judgements", _JUDGEMENTS, news.judgements)
         self._add("events", _EVENTS, [event for event in news.events if event.kind == "realism"])
         changed = {row.audit_id for row in (*news.audits, *news.judgements)} | self._relabelled()
-        self._refill("changed", changed)
+        self._refill("changed", {"audit_id": list(changed)})
         return changed
 
     def close(self) -> None:
@@ -153,13 +154,12 @@ class Follower:
         if now == self._label_files:
             return set()
         self._label_files = now
-        before = {audit for (audit,) in self._whole.execute("SELECT audit_id FROM labels").fetchall()}
-        after: set[str] = set(self._labelled()["audit_id"].to_pylist())  # pyright: ignore[reportAssignmentType]
-        self._refill("labels", after)
-        return before ^ after
+        before = self._labelled()
+        self._refill("labels", self._reader.arrow(f"SELECT {_LABELS} FROM labels"))
+        return before ^ self._labelled()
 
-    def _labelled(self) -> pa.Table:
-        return self._reader.arrow("SELECT DISTINCT audit_id FROM labels")
+    def _labelled(self) -> set[str]:
+        return {audit for (audit,) in self._whole.execute("SELECT audit_id FROM labels").fetchall()}
 
     def _labels_now(self) -> dict[str, int]:
         """The size of every file of labels."""
@@ -176,9 +176,9 @@ class Follower:
             ):
                 self._con.execute(f"INSERT INTO whole.{table} BY NAME FROM given")
 
-    def _refill(self, table: str, audits: Iterable[str]) -> None:
-        """Put other ids in the place of all that a table has."""
-        with self._given({"audit_id": list(audits)}):
+    def _refill(self, table: str, rows: pa.Table | Mapping[str, list[Any]]) -> None:
+        """Put other rows in the place of all that a table has."""
+        with self._given(rows):
             self._con.execute(f"DELETE FROM whole.{table}")
             self._con.execute(f"INSERT INTO whole.{table} BY NAME FROM given")
 

@@ -38,7 +38,7 @@ def test_the_cheapest_single_change_reaches_the_target() -> None:
     found = plan(SCORES, Design(8, 2, 6), Scope.SEEDS_PROMPTS, 0.95, Costs(run=0.5, seed=10))
     by_name = {change.what: change for change in found.changes}
     assert by_name["repeats"].to is None
-    assert "alone stop at" in by_name["repeats"].reason
+    assert "do not reach it" in by_name["repeats"].reason
     prompts = by_name["prompts"]
     assert prompts.half_width <= 0.95 < half_width(SCORES, Design(prompts.to - 1, 2, 6), Scope.SEEDS_PROMPTS)
     assert prompts.cost == pytest.approx((prompts.to - 8) * 6 * 2 * 0.5)

@@ -20,13 +20,14 @@ from store.errors import InputError
 
 COLUMNS = {
     "studies": "study_id VARCHAR, simulated BOOLEAN, created_at TIMESTAMP, resolved JSON",
-    "runs": "study_id VARCHAR, started_at TIMESTAMP",
+    "runs": "study_id VARCHAR, run_id VARCHAR, started_at TIMESTAMP",
     "conditions": "study_id VARCHAR, condition_id VARCHAR, role VARCHAR, recipe VARCHAR, training_seed BIGINT,"
     " position BIGINT",
     "items": "study_id VARCHAR, item_id VARCHAR, mode VARCHAR, preferences VARCHAR, label VARCHAR,"
     " repeats BIGINT, position BIGINT, retired BOOLEAN",
     "audits": "audit_id VARCHAR, study_id VARCHAR, slot_id VARCHAR, condition_id VARCHAR, item_id VARCHAR,"
-    " mode VARCHAR, status VARCHAR, intervened BOOLEAN, flags JSON, gate VARCHAR, launch_index BIGINT",
+    " mode VARCHAR, status VARCHAR, intervened BOOLEAN, flags JSON, gate VARCHAR, launch_index BIGINT,"
+    " run_id VARCHAR",
     "events": "audit_id VARCHAR, study_id VARCHAR, kind VARCHAR, payload JSON",
     "judgements": "audit_id VARCHAR, judge VARCHAR, judge_position BIGINT, kind VARCHAR, dimension VARCHAR,"
     " judge_repeat BIGINT, judgement_status VARCHAR, score DOUBLE, verdict VARCHAR, coherence DOUBLE",
@@ -34,7 +35,7 @@ COLUMNS = {
 }
 SCORES = """
     CREATE VIEW scores AS
-    SELECT a.study_id, 'r1' AS run_id, audit_id, a.status AS audit_status, intervened, TRUE AS simulated,
+    SELECT a.study_id, a.run_id, audit_id, a.status AS audit_status, intervened, TRUE AS simulated,
            condition_id, c.position AS condition_position, recipe, role, training_seed, a.mode, item_id,
            i.label AS item_label, i.preferences AS item_preferences, 0 AS audit_repeat, launch_index,
            j.* EXCLUDE (audit_id)
@@ -89,6 +90,7 @@ class Rows:
         study_id: str = "s1",
         slot: str | None = None,
         launch: int | None = None,
+        run: str = "r1",
     ) -> str:
         number = len(self.rows["audits"])
         audit_id = f"a{number}"
@@ -96,7 +98,7 @@ class Rows:
         place = number if launch is None else launch
         slot_id = slot or f"slot-{audit_id}"
         self.rows["audits"].append(
-            (audit_id, study_id, slot_id, condition, item, mode, status, intervened, found, gate, place)
+            (audit_id, study_id, slot_id, condition, item, mode, status, intervened, found, gate, place, run)
         )
         return audit_id
 

@@ -1,7 +1,8 @@
-"""The Stats screen: how far the plan has come, and every estimate with its intervals."""
+"""The Stats screen: how far the plan has come, every estimate with its intervals, and one of them from all sides."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,18 @@ from cc_tui.screens.dialogs import Text, text_of
 from cc_tui.screens.listing import Behind
 from cc_tui.screens.numbers import judge_numbers, waterfall_numbers
 from cc_tui.screens.picking import Option, Pick
+from cc_tui.state.detail import (
+    Side,
+    agreement_side,
+    correction_side,
+    detail_lines,
+    planner_side,
+    seeds_side,
+    sequence_side,
+    side_by_side,
+    values_side,
+)
 from cc_tui.state.estimates import grid, in_words, modes_of
-from cc_tui.state.judges import judges_in_words
 from cc_tui.state.plan_words import WIDTHS
 from cc_tui.state.status import MODES
 from cc_tui.widgets.estimate_table import EstimateTable
@@ -34,13 +45,24 @@ if TYPE_CHECKING:
 
     from cc_tui.screens.base import Services
     from cc_tui.screens.picking import Picked
+    from cc_tui.state.detail import Block
     from stats.cell import Cell
+    from stats.details import CellValues, Details
     from stats.judge_report import JudgeReport
     from stats.standing import Look, Standing
+    from stats.study import Query
+    from stats.study_plan import CellPlan
     from stats.table import StudyTable
     from store.reader import Reader
 
 _EVERY = 2.0
+_RESTS = 0.08
+"""Seconds on one cell before what stands behind it is read."""
+_TALL = 40
+"""Rows from which the cell in words and one of its sides have room below the table."""
+_BREAKPOINTS = [(0, "-low"), (_TALL, "-tall")]
+_BLOCK = 76
+"""Cells that a block of text is given beside others."""
 
 
 class StatsScreen(AppScreen):
@@ -50,10 +72,13 @@ class StatsScreen(AppScreen):
     """
 
     DEFAULT_CSS = """
-    #stats-judges { height: 2fr; display: none; }
-    StatsScreen.-judges #stats-judges { display: block; }
-    StatsScreen.-judges #stats-cell { display: none; }
+    #stats-cell { height: auto; max-height: 8; padding: 0 1; border-top: solid $tone-line; }
+    #stats-sides { height: 1; padding: 0 1; background: $panel; }
+    #stats-panel { height: 1fr; padding: 0 1; display: none; }
+    StatsScreen.-sides #stats-panel { display: block; }
+    StatsScreen.-sides.-low #stats-cell { display: none; }
     """
+    VERTICAL_BREAKPOINTS = _BREAKPOINTS
     MODE = "stats"
     SCOPES = ("stats",)
     BINDINGS = bindings("stats")
@@ -65,19 +90,22 @@ class StatsScreen(AppScreen):
         self._busy = False
         self._standing: Standing | None = None
         self._report: JudgeReport | None = None
+        self._side = Side.CELL
         self._rules = DEFAULT_RULES
 
     def body(self) -> Iterable[Widget]:
-        """Waterfall, table, and the cell in words."""
+        """Waterfall, table, and the cell from one of its sides."""
         yield Static("Computing …", markup=False, id="stats-title")
         yield EstimateTable()
-        with VerticalScroll(id="stats-judges", can_focus=False):
-            yield Static(markup=False, id="stats-judges-text")
         yield Static(markup=False, id="stats-cell")
+        yield Static(markup=False, id="stats-sides")
+        with VerticalScroll(id="stats-panel", can_focus=False):
+            yield Static(markup=False, id="stats-text")
 
     def on_mount(self) -> None:
         """Keep the numbers fresh."""
         self.query_one(EstimateTable).focus()
+        self._show_side(Side.VALUES if self.app.size.height >= _TALL else Side.CELL)
         self.set_interval(_EVERY, self._refresh_live)
 
     def on_screen_resume(self) -> None:
@@ -90,9 +118,9 @@ class StatsScreen(AppScreen):
 
     def action_reload(self) -> None:
         """Compute everything in view."""
+        self._report = None
         self._recompute()
-        if self.has_class("-judges"):
-            self.work("judges", self._judge)
+        self._tell_cell()
 
     def _recompute(self) -> None:
         """Compute the table, unless that is under way."""
@@ -113,12 +141,15 @@ class StatsScreen(AppScreen):
             self._busy = False
 
     def _look(self, reader: Reader, rules: Rules) -> Look:
+        return self._standing_on(reader).look(rules)
+
+    def _standing_on(self, reader: Reader) -> Standing:
         # Imported here, in the thread: the statistics bring numpy and scipy with them.
         from stats.standing import Standing
 
         if self._standing is None:
             self._standing = Standing(self.services.store, reader)
-        return self._standing.look(rules)
+        return self._standing
 
     def _draw(self, table: StudyTable) -> None:
         self.say_simulated(table.simulated)
@@ -154,38 +185,68 @@ class StatsScreen(AppScreen):
     @on(EstimateTable.Moved)
     def _tell_cell(self) -> None:
         cell = self.query_one(EstimateTable).selected
-        lines = in_words(cell) if cell else []
-        text = Content("\n").join(Content(one_line(line)) for line in lines)
-        self.query_one("#stats-cell", Static).update(text)
-        self._tell_judges()
+        self.query_one("#stats-cell", Static).update(text_of(in_words(cell) if cell else []))
+        if cell is not None and self._table is not None and self._side is not Side.CELL:
+            self.work("side", self._tell_side, self._table, cell)
 
-    def action_judges(self) -> None:
-        """Show or hide what labels say of the judges."""
-        self.toggle_class("-judges")
-        if self.has_class("-judges"):
-            self._tell_judges()
-            self.work("judges", self._judge)
+    async def _tell_side(self, table: StudyTable, cell: Cell) -> None:
+        # While the cursor is on its way, nothing is asked.
+        await asyncio.sleep(_RESTS)
+        side = self._side
+        blocks = await self.ask(lambda reader: self._read_side(reader, table.rules, cell, side))
+        width = self.query_one("#stats-panel").scrollable_content_region.width
+        self._say(side_by_side(blocks, width, _BLOCK))
 
-    async def _judge(self) -> None:
-        rules = self._rules
+    def _say(self, lines: list[str]) -> None:
+        self.query_one("#stats-text", Static).update(text_of(lines))
 
-        def read(reader: Reader) -> JudgeReport:
+    def _read_side(self, reader: Reader, rules: Rules, cell: Cell, side: Side) -> list[Block]:
+        if side in (Side.AGREEMENT, Side.CORRECTION) and self._report is None:
             from stats.judge_report import judge_report
 
-            return judge_report(reader.arrow, *self._look(reader, rules))
+            self._report = judge_report(reader.arrow, *self._look(reader, rules))
+        if side is Side.PLANNER:
+            return planner_side(self._plans(reader, cell))
+        if side is Side.CORRECTION and self._report is not None:
+            return correction_side(cell, self._report)
 
-        self._report = await self.ask(read)
-        self._tell_judges()
+        def read(query: Query, now: Look) -> list[Block]:
+            found, details = _behind(query, now, cell)
+            if side is Side.AGREEMENT and self._report is not None:
+                return agreement_side(cell, self._report, details)
+            if side is Side.SEEDS:
+                return seeds_side(cell, details)
+            return sequence_side(cell, found) if side is Side.SEQUENCE else values_side(cell, found)
 
-    def _tell_judges(self) -> None:
-        cell = self.query_one(EstimateTable).selected
-        lines: list[str] = []
-        if self._report is None:
-            lines = ["Reading labels …"]
-        elif cell is not None:
-            lines = judges_in_words(self._report, cell)
-        text = Content("\n").join(Content(one_line(line)) for line in lines)
-        self.query_one("#stats-judges-text", Static).update(text)
+        return self._standing_on(reader).ask(rules, read)
+
+    def _plans(self, reader: Reader, cell: Cell) -> list[CellPlan]:
+        from stats.planner import Costs
+        from stats.study_plan import cell_plans, run_costs
+
+        costs = run_costs(reader.arrow, self._table.study_id) if self._table else {}
+        return cell_plans([cell], WIDTHS, {mode: Costs(run=cost) for mode, cost in costs.items()})
+
+    def _show_side(self, side: Side) -> None:
+        self._side = side
+        opened = side is not Side.CELL
+        self.set_class(opened, "-sides")
+        self.query_one(EstimateTable).set_compact(opened)
+        sides = (
+            Content.styled(f"[{one}]", "bold") if one is side else Content.styled(one, "$tone-soft")
+            for one in Side
+        )
+        self.query_one("#stats-sides", Static).update(Content("  ").join(sides))
+
+    def action_side(self, step: int) -> None:
+        """Look at the cell from another side."""
+        self._show_side(self._side.beside(step))
+        self._say(["Computing …"])
+        self._tell_cell()
+
+    def action_map(self) -> None:
+        """Show numbers alone, so that all groups stand beside each other, or their intervals too."""
+        self.query_one(EstimateTable).toggle_map()
 
     def action_not_sure(self) -> None:
         """Count verdicts of not_sure as false, or leave them out."""
@@ -194,8 +255,8 @@ class StatsScreen(AppScreen):
         self.action_reload()
 
     def action_page(self, pages: int) -> None:
-        """Scroll what is said of the judges."""
-        panel = self.query_one("#stats-judges", VerticalScroll)
+        """Scroll what is said of the cell."""
+        panel = self.query_one("#stats-panel", VerticalScroll)
         panel.scroll_relative(y=pages * max(panel.size.height - 1, 1), animate=False)
 
     def action_move(self, columns: int, rows: int) -> None:
@@ -229,17 +290,9 @@ class StatsScreen(AppScreen):
 
     async def _detail(self, table: StudyTable, cell: Cell) -> None:
         def read(reader: Reader) -> list[str]:
-            from cc_tui.state.detail import detail_lines
-            from stats.details import cell_values, question_of, study_details
-            from stats.planner import Costs
-            from stats.study_plan import cell_plans, run_costs
-
-            query, rules = reader.arrow, table.rules
-            answers = self._look(reader, rules).answers
-            details = study_details(query, answers, rules, [question_of(answers, cell)])
-            costs = {mode: Costs(run=cost) for mode, cost in run_costs(query, table.study_id).items()}
-            plans = cell_plans([cell], WIDTHS, costs)
-            return detail_lines(cell, cell_values(query, answers, rules, cell), details, plans)
+            standing = self._standing_on(reader)
+            found, details = standing.ask(table.rules, lambda query, now: _behind(query, now, cell))
+            return detail_lines(cell, found, details, self._plans(reader, cell))
 
         self.notify("Computing the details …", timeout=2, markup=False)
         lines = await self.ask(read)
@@ -263,3 +316,12 @@ class StatsScreen(AppScreen):
                 self.work("numbers", self.to_transcripts, numbers[int(picked.key)].behind)
 
         self.app.push_screen(Pick("The transcripts behind", options), choose)
+
+
+def _behind(query: Query, now: Look, cell: Cell) -> tuple[CellValues, Details]:
+    """What stands behind a cell, and the tests of its preference."""
+    from stats.details import cell_values, question_of, study_details
+
+    rules = now.table.rules
+    details = study_details(query, now.answers, rules, [question_of(now.answers, cell)])
+    return cell_values(query, now.answers, rules, cell), details

@@ -11,6 +11,7 @@ from store.records import Mode
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from stats.live import Step
     from stats.table import Cell, StudyTable
 
 
@@ -101,11 +102,27 @@ def value(cell: Cell, number: float | None) -> str:
     return f"{number:.1f}" if cell.measure == "mean" else f"{100 * number:.0f}%"
 
 
+_Stretch = tuple[float | None, float | None, str]
+"""Ends of an interval, and what it is drawn with."""
+
+
 def bar(cell: Cell, width: int) -> str:
     """The cell's scale from end to end: thin the interval of its scope, thick that of further runs, a dot its value.
 
     While the plan is running only the live interval is drawn, dotted.
     """
+    drawn: list[_Stretch] = [(cell.low, cell.high, "─"), (cell.runs_low, cell.runs_high, "━")]
+    if cell.live is not None and cell.live.low is not None:
+        drawn = [(cell.live.low, cell.live.high, "┄")]
+    return _track(cell, drawn, cell.estimate, width)
+
+
+def step_bar(cell: Cell, step: Step, width: int) -> str:
+    """What was known of the cell after some answers, drawn as `bar` draws it while the plan runs."""
+    return _track(cell, [(step.low, step.high, "┄")], step.estimate, width)
+
+
+def _track(cell: Cell, drawn: Iterable[_Stretch], estimate: float | None, width: int) -> str:
     low_end, high_end = (1.0, 10.0) if cell.measure == "mean" else (0.0, 1.0)
 
     def place(number: float) -> int:
@@ -113,14 +130,11 @@ def bar(cell: Cell, width: int) -> str:
         return round(min(max(share, 0.0), 1.0) * (width - 1))
 
     marks = [" "] * width
-    drawn = [(cell.low, cell.high, "─"), (cell.runs_low, cell.runs_high, "━")]
-    if cell.live is not None and cell.live.low is not None:
-        drawn = [(cell.live.low, cell.live.high, "┄")]
     for low, high, mark in drawn:
         if low is not None and high is not None:
             marks[place(low) : place(high) + 1] = mark * (place(high) - place(low) + 1)
-    if cell.estimate is not None:
-        marks[place(cell.estimate)] = "●"
+    if estimate is not None:
+        marks[place(estimate)] = "●"
     return "".join(marks)
 
 

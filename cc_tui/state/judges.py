@@ -69,30 +69,25 @@ def labels_in_words(one: Correction) -> str:
     return ", ".join(f"{name} {labels}/{size}" for name, (labels, size) in one.labels.items())
 
 
-def judges_in_words(report: JudgeReport, cell: Cell) -> list[str]:
-    """What labels say of one cell, of its group over all preferences, and how judges and people agree in its mode."""
-    lines: list[str] = []
-    for preference in (cell.preference, None):
-        found = next(
-            (
-                c
-                for c in report.corrections
-                if (c.mode, c.preference, c.group, c.measure)
-                == (cell.mode, preference, cell.group, cell.measure)
-            ),
-            None,
-        )
-        lines += [*_correction(found, preference or "all preferences", cell.group), ""]
-    lines.append("Agreement over all preferences: same · kappa · AC · alpha")
+def correction_in_words(report: JudgeReport, cell: Cell, preference: str | None) -> list[str]:
+    """What labels make of a cell's number, or of its group's over all preferences (None)."""
+    key = (cell.mode, preference, cell.group, cell.measure)
+    found = next((c for c in report.corrections if (c.mode, c.preference, c.group, c.measure) == key), None)
+    return _correction(found, preference or "all preferences", cell.group)
+
+
+def agreement_in_words(report: JudgeReport, cell: Cell) -> list[str]:
+    """How judges and people agree in the cell's mode."""
     rows = [row for row in report.agreement if row.mode == cell.mode]
+    if not rows:
+        return ["one rater: nothing to compare"]
+    lines = ["Agreement over all preferences: same · kappa · AC · alpha"]
     for row in sorted(rows, key=lambda row: ORDER.index(row.between)):
         pair = row.pair
         lines.append(f"{row.between}: {row.one} - {row.other}, n {pair.n}")
-        found_coefficients = map(coefficient, (pair.raw, pair.kappa, pair.ac, pair.alpha))
-        lines.append("  " + " · ".join(found_coefficients))
+        found = map(coefficient, (pair.raw, pair.kappa, pair.ac, pair.alpha))
+        lines.append("  " + " · ".join(found))
         lines += [f"  {text}" for text in remarks(row)]
-    if not rows:
-        lines.append("one rater: nothing to compare")
     return lines
 
 

@@ -41,7 +41,9 @@ def plan_lines(one: CellPlan) -> list[str]:
     if plan.now > plan.target:
         lines.append(f"Any of these alone brings it to {half(measure, plan.target)}:")
         lines += [
-            f"  {_told(measure, change)}" if change.to is not None else f"  {change.reason}"
+            f"  {_told(measure, change)}"
+            if change.to is not None
+            else f"  {change.reason}: they stop at {half(measure, change.half_width)}"
             for change in plan.changes
         ]
     if one.detectable is not None:

@@ -29,6 +29,10 @@ _DARK = {
     "tone-human": "#CC79A7",
     "tone-soft": "#87919A",
     "tone-line": "#2E353B",
+    "heat-1": "#1E2E39",
+    "heat-2": "#284558",
+    "heat-3": "#325C77",
+    "heat-4": "#3C7396",
 }
 _LIGHT = {
     "tone-active": "#0072B2",
@@ -39,6 +43,10 @@ _LIGHT = {
     "tone-human": "#9C4477",
     "tone-soft": "#5F6870",
     "tone-line": "#C6CCD1",
+    "heat-1": "#E0EDF5",
+    "heat-2": "#C2DCEC",
+    "heat-3": "#A3CAE2",
+    "heat-4": "#80B8D9",
 }
 
 

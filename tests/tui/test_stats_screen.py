@@ -10,11 +10,14 @@ from cc_tui.app import CcTuiApp
 from cc_tui.screens.dialogs import Text
 from cc_tui.screens.stats import StatsScreen
 from cc_tui.screens.transcripts import TranscriptsScreen
+from cc_tui.state.detail import side_by_side
 from cc_tui.state.estimates import bar, grid, in_words, value
 from cc_tui.widgets.estimate_table import EstimateTable
 from stats.table import study_table
+from store.labels import LabelLog
 from store.reader import Reader
 from store.records import Mode
+from tests.store_rows import label
 
 if TYPE_CHECKING:
     from tui_support import Engine
@@ -101,7 +104,14 @@ async def test_numbers_are_computed_again_while_a_run_is_live(study_store: Store
         await until(pilot, lambda: app.screen._table is not None)
         first = app.screen._table
         app.screen._refresh_live()
+        await pilot.pause(0.3)
+        assert app.screen._table is first, "nothing has changed"
+        log = LabelLog(study_store, "ann")
+        log.append(label(Reader(study_store).rows("SELECT min(audit_id) AS one FROM audits")[0]["one"]))
+        log.close()
+        app.screen._refresh_live()
         await until(pilot, lambda: app.screen._table is not first)
+        assert sum(stage.labelled for stage in app.screen._table.waterfall) == 1
 
 
 async def test_the_app_can_be_left_in_the_middle_of_a_computation(study_store: Store):
@@ -124,17 +134,70 @@ async def test_a_store_without_a_study_says_so(empty_store: Store):
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_what_labels_say_of_the_judges_comes_and_goes(study_store: Store, size):
+async def test_a_cell_is_looked_at_from_all_its_sides(study_store: Store, size):
+    told = {
+        "values": "judge-one (counted)",
+        "seeds": "No recipe of this study has several training seeds",
+        "sequence": "launch",
+        "agreement": "judge-judge: judge-one - judge-two",
+        "correction": "no label yet, the judge's number stands",
+        "planner": "Planning needs an interval",
+    }
     app = CcTuiApp(study_store, start="stats")
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: "wants_autonomy" in screen_text(pilot))
-        await pilot.press("t")
-        await until(pilot, lambda: "no label yet" in screen_text(pilot))
-        assert "the judge's number stands uncorrected" in screen_text(pilot)
+        # On a tall screen one of them is open from the start.
+        start = "[values]" if size[1] >= 40 else "[cell]"
+        assert start in screen_text(pilot)
+        for side, words in told.items():
+            while f"[{side}]" not in screen_text(pilot):
+                await pilot.press("p")
+                await pilot.pause()
+            await until(pilot, lambda words=words: words in screen_text(pilot))
         await pilot.press("n")
         await until(pilot, lambda: "not_sure left out" in screen_text(pilot))
-        await pilot.press("t")
-        await until(pilot, lambda: "no label yet" not in screen_text(pilot))
+        await pilot.press("p")
+        await until(pilot, lambda: "[cell]" in screen_text(pilot))
+        assert "Planning" not in screen_text(pilot)
+        await pilot.press("P")
+        await until(pilot, lambda: "Planning" in screen_text(pilot))
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_what_stands_behind_a_cell_follows_the_cursor(study_store: Store, size):
+    app = CcTuiApp(study_store, start="stats")
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: "wants_autonomy" in screen_text(pilot))
+        while "[values]" not in screen_text(pilot):
+            await pilot.press("p")
+            await pilot.pause()
+        await until(pilot, lambda: "0% of 2" in screen_text(pilot))
+        await pilot.press("l")
+        await until(pilot, lambda: "100% of 2" in screen_text(pilot))
+
+
+async def test_a_map_shows_every_group_at_once(study_store: Store):
+    app = CcTuiApp(study_store, start="stats")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "wants_autonomy" in screen_text(pilot))
+        assert "●" in screen_text(pilot)
+        await pilot.press("b")
+        await until(pilot, lambda: "●━" not in screen_text(pilot))
+        row = next(line for line in screen_text(pilot).splitlines() if line.startswith(" wants_autonomy "))
+        assert row.split()[1:] == ["▸", "0%!", "100%!"]
+        await pilot.press("b")
+        await until(pilot, lambda: "●━" in screen_text(pilot))
+
+
+def test_blocks_stand_beside_each_other_where_there_is_room():
+    blocks = [["a long line of words"], ["b", "c"], ["d"]]
+    assert side_by_side(blocks, 30, 40) == ["a long line of words", "", "b", "c", "", "d"]
+    beside = side_by_side(blocks, 60, 30)
+    assert beside[0].split() == ["a", "long", "line", "of", "words", "b"]
+    assert beside[2].startswith("d")
+    wrapped = side_by_side([["one two three four five six seven"]], 25, 80)
+    assert all(len(line) <= 25 for line in wrapped)
+    assert wrapped[1].startswith("    ")
 
 
 async def test_every_number_around_the_estimates_leads_to_its_transcripts(study_store: Store):
