@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from stats.intervals import Interval, Prior, Scope, Summary, interval, summarise_cells
+from stats.intervals import (
+    Counting,
+    Interval,
+    Prior,
+    Scope,
+    Summary,
+    bounded_freedom,
+    default_prior,
+    interval,
+    moderated,
+    summarise_cells,
+    variance_terms,
+)
 from stats.variance import PROMPT, SEED, Cells, Floats, components, on_prompts
 
 if TYPE_CHECKING:
@@ -45,20 +57,23 @@ def contrast(
     *,
     priors: tuple[Prior | None, Prior | None] = (None, None),
     level: float = 0.95,
+    counting: Counting = "guarded",
 ) -> Difference:
     """The difference of two groups for new prompts, and for new training seeds of an arm that has several.
 
     The difference is the mean over prompts of the difference of the arms' prompt means. Its variance is that of
-    the prompt differences plus each arm's variance between training seeds, with Satterthwaite's degrees of
-    freedom; for one model in each arm this is the paired t. Near an end of the scale, or if all prompts differ
-    equally, the two arms' intervals are combined instead (MOVER: Newcombe 1998; Zou & Donner 2008), without a
-    p value.
+    the prompt differences plus each arm's variance between training seeds, which is shrunk and counted as in the
+    arm's own interval (`stats.intervals.Counting`); for one model in each arm this is the paired t. Near an end of
+    the scale, or if all prompts differ equally, the two arms' intervals are combined instead (MOVER: Newcombe 1998;
+    Zou & Donner 2008), without a p value.
 
     Args:
         treated: Summary whose prompt labels agree with those of the baseline.
         baseline: Summary on the same scale.
         priors: Priors of the two arms' intervals.
         level: Probability that the interval is meant to cover with.
+        counting: How much is trusted to estimated variances; `plain` takes those between seeds as they come, with
+            Satterthwaite's degrees of freedom.
     """
     if treated.cells is None or baseline.cells is None:
         side = "treated" if treated.cells is None else "baseline"
@@ -74,10 +89,14 @@ def contrast(
     counts = len(gaps), int((gaps > 0).sum())
     if len(gaps) == 1:
         return Difference(difference, None, None, None, *counts, reason="one prompt in common: no interval")
-    variance, nu = _variance(gaps, data)
+    if counting == "plain":
+        variance, nu = _plain_variance(gaps, data)
+    else:
+        variance, nu = _guarded_variance(gaps, arms, priors)
     if sum(arm.informative[PROMPT] for arm in arms) < _MIN_INFORMATIVE or variance < 1e-20:
         sides = [
-            interval(arm, widest_scope(arm), p, level=level) for arm, p in zip(arms, priors, strict=True)
+            interval(arm, widest_scope(arm), p, level=level, counting=counting)
+            for arm, p in zip(arms, priors, strict=True)
         ]
         low, high, reason = mover(difference, *sides)
         return Difference(difference, low, high, None, *counts, method="mover", reason=reason)
@@ -143,7 +162,24 @@ def prompt_means(data: Cells) -> Floats:
     return np.bincount(data.prompt, data.mean) / np.bincount(data.prompt)
 
 
-def _variance(gaps: Floats, arms: list[Cells]) -> tuple[float, float]:
+def _guarded_variance(
+    gaps: Floats, arms: list[Summary], priors: tuple[Prior | None, Prior | None]
+) -> tuple[float, float]:
+    """Variance of the mean difference, and its degrees of freedom."""
+    terms = {PROMPT: float(gaps.var(ddof=1)) / len(gaps)}
+    df: dict[str, float] = {PROMPT: len(gaps) - 1}
+    for place, (arm, prior) in enumerate(zip(arms, priors, strict=True)):
+        if SEED in arm.df and arm.mean is not None:
+            _, parts = variance_terms(arm, prior or default_prior(arm.scale))
+            name = f"{SEED} {place}"
+            terms[name] = arm.mean * (1 - arm.mean) * parts[SEED]
+            df[name] = moderated(arm.df, "guarded")[SEED]
+    if sum(terms.values()) <= 0:
+        return 0.0, float(min(df.values()))
+    return sum(terms.values()), bounded_freedom(terms, df)
+
+
+def _plain_variance(gaps: Floats, arms: list[Cells]) -> tuple[float, float]:
     """Variance of the mean difference, and its degrees of freedom.
 
     With seeds S, prompts J and mean squares MS of the differences by seed and prompt, the balanced case of one

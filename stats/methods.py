@@ -18,8 +18,9 @@ class Method:
 METHODS: dict[str, Method] = {
     "components-wilson": Method(
         "Wilson interval on variance components",
-        "Mean of the cell means; Wilson with a t quantile on the effective sample size of the chosen scope.",
-        "Wilson 1927; Korn & Graubard 1998; Franco, Little, Louis & Slud 2019; Satterthwaite 1946",
+        "Mean of the cell means; Wilson with a t quantile on the effective sample size of the chosen scope; shares of "
+        "the variance are shrunk towards those of the other preferences, for prompts one sd above their mean.",
+        "Wilson 1927; Korn & Graubard 1998; Franco, Little, Louis & Slud 2019; Satterthwaite 1946; Smyth 2004",
     ),
     "wilson": Method(
         "Wilson score interval",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from stats.intervals import Freedom, Scope, degrees_of_freedom, wilson_bounds
+from stats.intervals import Counting, Scope, degrees_of_freedom, one_model_freedom, wilson_bounds
 from stats.variance import CELL, PROMPT, RUN, SEED
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ class Assumed:
     dispersion: float = 1.0
     """Total variance in units of `m (1 - m)` on [0, 1]: 1 for yes/no answers."""
     scale: tuple[float, float] = (0.0, 1.0)
+    alike: bool = False
+    """Whether one model's prompts were seen to differ no more than runs do."""
 
     @property
     def unit_mean(self) -> float:
@@ -122,7 +124,7 @@ class Labels:
 
 
 def half_width(
-    assumed: Assumed, design: Design, scope: Scope, *, freedom: Freedom = "leading"
+    assumed: Assumed, design: Design, scope: Scope, *, counting: Counting = "guarded"
 ) -> float | None:
     """Half the width of the 95% interval; None where the scope has none in this design."""
     terms = _terms(assumed, design)
@@ -135,9 +137,9 @@ def half_width(
         return 0.0 if used <= 0 else None
     n_eff = (1 - full) / (assumed.dispersion * used)
     if design.seeds < 2 and scope is Scope.PROMPTS:
-        nu = float(df[PROMPT])
+        nu = one_model_freedom(df[PROMPT], design.runs, counting, alike=assumed.alike)
     else:
-        nu = degrees_of_freedom({name: terms[name] for name in factors}, df, freedom)
+        nu = degrees_of_freedom({name: terms[name] for name in factors}, df, counting)
     low, high = wilson_bounds(assumed.unit_mean, n_eff, float(stdtrit(min(nu, 1e9), 0.975)))
     return (high - low) / 2 * (assumed.scale[1] - assumed.scale[0])
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from scipy.special import ndtri, stdtrit
@@ -84,10 +84,9 @@ def _cell_plan(cell: Cell, target: float, costs: Costs, correction: Correction |
         scope = cell.scope or Scope.PROMPTS
         return Plan(scope, design, None, None, target, [], None, cell.reason or "no interval")
     scale = (1.0, 10.0) if cell.measure == "mean" else (0.0, 1.0)
-    assumed = Assumed(cell.estimate, cell.shares, 1.0, scale)
-    assumed = Assumed(
-        cell.estimate, cell.shares, assumed.dispersion_for(design, cell.scope, cell.n_eff), scale
-    )
+    alike = not cell.pooled and cell.nu == cell.n - 1
+    assumed = Assumed(cell.estimate, cell.shares, 1.0, scale, alike)
+    assumed = replace(assumed, dispersion=assumed.dispersion_for(design, cell.scope, cell.n_eff))
     return plan(assumed, design, cell.scope, target, costs, _labels(cell, correction))
 
 

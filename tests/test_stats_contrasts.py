@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import false_discovery_control, ttest_rel
 
 from stats.contrasts import benjamini_hochberg, benjamini_yekutieli, contrast, holm
-from stats.intervals import Scope, Summary, interval, summarise
+from stats.intervals import Prior, Scope, Summary, interval, summarise
 
 
 def arm(rng: np.random.Generator, p: np.ndarray, repeats: int, *, seeds: int = 1) -> Summary:
@@ -44,12 +44,33 @@ def test_training_seeds_add_their_variance() -> None:
     ms_sj = ((d - rows[:, None] - columns + d.mean()) ** 2).sum() / 45
     v = max(ms_s + ms_j - ms_sj, ms_s, ms_j) / 60
     nu = np.clip((60 * v) ** 2 / (ms_s**2 / 5 + ms_j**2 / 9 + ms_sj**2 / 45), 5, 14)
-    found = contrast(treated, baseline)
+    found = contrast(treated, baseline, counting="plain")
     assert found.difference == pytest.approx(d.mean())
     assert found.nu == pytest.approx(nu)
     from scipy.stats import t
 
     assert found.high - found.low == pytest.approx(2 * t.ppf(0.975, nu) * np.sqrt(v))
+
+
+@pytest.mark.parametrize("seeds", [2, 6])
+def test_the_variance_between_seeds_is_that_of_the_arms_own_interval(seeds: int) -> None:
+    rng = np.random.default_rng(5)
+    p = np.linspace(0.3, 0.6, 10)
+    treated, baseline = arm(rng, p, 10, seeds=seeds), arm(rng, p, 10)
+    gaps = (prompt_means(treated) - prompt_means(baseline)).mean(0)
+    own = interval(treated, Scope.SEEDS_PROMPTS, Prior())
+    between = treated.mean * (1 - treated.mean) / own.n_eff
+    between *= (own.shares["seed"] / seeds) / sum(
+        own.shares[name] * treated.weights[name] for name in ("seed", "prompt", "cell", "run")
+    )
+    by_prompt = gaps.var(ddof=1) / 10
+    v = between + by_prompt
+    nu = v**2 / (by_prompt**2 / 9 + between**2 / (seeds - 1 + 2))
+    found = contrast(treated, baseline, priors=(Prior(), Prior()))
+    assert found.nu == pytest.approx(min(nu, 9 if by_prompt > between else seeds + 1))
+    from scipy.stats import t
+
+    assert found.high - found.low == pytest.approx(2 * t.ppf(0.975, found.nu) * np.sqrt(v))
 
 
 def test_a_pooled_control_adds_the_variance_of_its_own_seeds() -> None:
@@ -93,12 +114,13 @@ def test_an_empty_arm_gives_none_and_says_which(empty: str) -> None:
     assert found.reason == f"no answers of the {empty} group"
 
 
-def test_a_null_effect_is_rejected_about_as_often_as_it_should_be() -> None:
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_a_null_effect_is_rejected_about_as_often_as_it_should_be(seeds: int) -> None:
     rng = np.random.default_rng(7)
     rejected = []
     for _ in range(600):
         p = rng.beta(2, 2, 10)
-        found = contrast(arm(rng, p, 10, seeds=3), arm(rng, p, 10))
+        found = contrast(arm(rng, p, 10, seeds=seeds), arm(rng, p, 10))
         rejected.append(found.p is not None and found.p < 0.05)
     assert np.mean(rejected) <= 0.075
 

@@ -32,9 +32,30 @@ def test_sixteen_audits_of_score_one_show_an_upper_bound() -> None:
     instruction = np.repeat(np.arange(8), 2)
     ones = np.ones(16)
     assert estimate(ones, instruction, scope=Scope.RUNS, scale=(1, 10)).high == pytest.approx(1.7, abs=0.05)
-    assert estimate(ones, instruction, scope=Scope.PROMPTS, scale=(1, 10)).high == pytest.approx(
-        2.3, abs=0.05
+    plain = estimate(ones, instruction, scope=Scope.PROMPTS, scale=(1, 10), counting="plain")
+    assert plain.high == pytest.approx(2.3, abs=0.05)
+    guarded = estimate(ones, instruction, scope=Scope.PROMPTS, scale=(1, 10))
+    assert guarded.high == pytest.approx(2.23, abs=0.05)
+
+
+def test_the_prior_adds_its_levels_to_the_degrees_of_freedom_of_prompts_and_seeds() -> None:
+    rng = np.random.default_rng(1)
+    moving = np.repeat(rng.random(10), 10)
+    one = summarise(rng.random(100) < moving, TEN)
+    assert interval(one, Scope.PROMPTS).nu == 9 + 2
+    assert interval(one, Scope.PROMPTS, counting="plain").nu == 9
+    # Where prompts differ no more than runs do, and enough of them tell so, every answer counts.
+    alike = summarise(np.tile([0, 1], 50), TEN)
+    assert interval(alike, Scope.PROMPTS).nu == 99
+    rare = summarise(np.arange(100) % 40 == 0, TEN)
+    assert rare.shares["prompt"] == 0
+    assert interval(rare, Scope.PROMPTS).nu == 9 + 2
+    two_seeds = summarise(
+        np.concatenate([rng.random(100) < 0.2, rng.random(100) < 0.8]),
+        np.tile(TEN, 2),
+        np.repeat([0, 1], 100),
     )
+    assert interval(two_seeds, Scope.SEEDS).nu == pytest.approx(1 + 2)
 
 
 def test_one_prompt_without_prior_noise_is_wilson_with_t() -> None:
@@ -134,12 +155,15 @@ def test_the_prior_is_pooled_over_the_other_preferences_only() -> None:
     silent = summarise(np.zeros(100), TEN)
     priors = pooled_priors([*moving, silent])
     weights = [m.informative["prompt"] for m in moving]
-    assert priors[3].prompt == pytest.approx(
-        np.average([m.shares["prompt"] for m in moving], weights=weights)
-    )
-    assert priors[0].prompt == pytest.approx(
-        np.average([m.shares["prompt"] for m in moving[1:]], weights=weights[1:])
-    )
+
+    def one_sd_above(some: slice) -> float:
+        shares = np.array([m.shares["prompt"] for m in moving[some]])
+        mean = np.average(shares, weights=weights[some])
+        return mean + np.sqrt(np.average((shares - mean) ** 2, weights=weights[some]))
+
+    assert priors[3].prompt == pytest.approx(one_sd_above(slice(None)))
+    assert priors[0].prompt == pytest.approx(one_sd_above(slice(1, None)))
+    assert priors[3].dispersion == pytest.approx(np.average([m.dispersion for m in moving], weights=weights))
     assert pooled_priors([silent, silent])[0] == Prior()
 
 

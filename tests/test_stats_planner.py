@@ -26,7 +26,7 @@ def test_the_width_now_is_that_of_the_interval(scope: Scope) -> None:
 
 def test_repeats_tighten_the_inner_interval_only() -> None:
     def width(repeats: float, scope: Scope, prompts: int = 8) -> float:
-        return half_width(SCORES, Design(prompts, repeats, 6), scope, freedom="satterthwaite")
+        return half_width(SCORES, Design(prompts, repeats, 6), scope, counting="plain")
 
     outer = [width(r, Scope.SEEDS_PROMPTS) for r in (2, 4, 32, float("inf"))]
     assert outer == pytest.approx([1.08, 1.05, 1.02, 1.02], abs=0.02)

@@ -62,9 +62,9 @@ def test_engine_agrees_with_its_transcription_in_r(name: str) -> None:
     expected = EXPECTED["engine"][name]
     which, scope = name.split("_", 1)[1].rsplit("_", 1)
     if name.startswith("bin"):
-        result = estimate(*binary(which), scope=SCOPES[scope], freedom="satterthwaite")
+        result = estimate(*binary(which), scope=SCOPES[scope], counting="plain")
     else:
-        result = estimate(*crossed(which), scope=SCOPES[scope], scale=(1, 10), freedom="satterthwaite")
+        result = estimate(*crossed(which), scope=SCOPES[scope], scale=(1, 10), counting="plain")
     found = [result.estimate, result.low, result.high, result.n_eff, result.nu]
     assert found == pytest.approx(
         [expected[key] for key in ("mean", "ci_lo", "ci_hi", "n_eff", "nu")], rel=1e-6, abs=1e-9
@@ -138,7 +138,7 @@ def paired(which: str) -> Any:
     rows = case("05_paired.csv", which)
     prompts = [row["prompt"] for row in rows]
     arms = [summarise([float(row[arm]) for row in rows], prompts) for arm in ("treated", "baseline")]
-    return contrast(*arms)
+    return contrast(*arms, counting="plain")
 
 
 def test_contrast_of_two_models_is_the_paired_t() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -61,8 +62,9 @@ _RESTS = 0.08
 _TALL = 40
 """Rows from which the cell in words and one of its sides have room below the table."""
 _BREAKPOINTS = [(0, "-low"), (_TALL, "-tall")]
-_BLOCK = 76
+_BLOCK = 64
 """Cells that a block of text is given beside others."""
+_DRAWN = re.compile("[█┄●]+")
 
 
 class StatsScreen(AppScreen):
@@ -198,7 +200,8 @@ class StatsScreen(AppScreen):
         self._say(side_by_side(blocks, width, _BLOCK))
 
     def _say(self, lines: list[str]) -> None:
-        self.query_one("#stats-text", Static).update(text_of(lines))
+        text = text_of(lines).highlight_regex(_DRAWN, style="$tone-target")
+        self.query_one("#stats-text", Static).update(text)
 
     def _read_side(self, reader: Reader, rules: Rules, cell: Cell, side: Side) -> list[Block]:
         if side in (Side.AGREEMENT, Side.CORRECTION) and self._report is None:

@@ -128,7 +128,7 @@ def detail_lines(cell: Cell, found: CellValues, details: Details, plans: Iterabl
 
 def side_by_side(blocks: Sequence[Block], width: int, size: int) -> list[str]:
     """Blocks in columns of `size` cells, as many as `width` has room for; the shortest column takes the next block."""
-    columns: list[list[str]] = [[] for _ in range(max(width // size, 1))]
+    columns: list[list[str]] = [[] for _ in range(max(min(width // size, sum(map(bool, blocks))), 1))]
     if len(columns) == 1:
         size = width
     for block in blocks:

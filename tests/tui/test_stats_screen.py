@@ -140,7 +140,7 @@ async def test_a_cell_is_looked_at_from_all_its_sides(study_store: Store, size):
         "seeds": "No recipe of this study has several training seeds",
         "sequence": "launch",
         "agreement": "judge-judge: judge-one - judge-two",
-        "correction": "no label yet, the judge's number stands",
+        "correction": "no label yet, the judge's number",
         "planner": "Planning needs an interval",
     }
     app = CcTuiApp(study_store, start="stats")
