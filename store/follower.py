@@ -118,8 +118,9 @@ class Follower:
             return None
         self._add("revisions", _AUDITS, news.audits)
         self._add("judgements", _JUDGEMENTS, news.judgements)
-        self._add("events", _EVENTS, [event for event in news.events if event.kind == "realism"])
-        changed = {row.audit_id for row in (*news.audits, *news.judgements)} | self._relabelled()
+        events = [event for event in news.events if event.kind == "realism"]
+        self._add("events", _EVENTS, events)
+        changed = {row.audit_id for row in (*news.audits, *news.judgements, *events)} | self._relabelled()
         self._refill("changed", {"audit_id": list(changed)})
         return changed
 

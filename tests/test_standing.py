@@ -20,7 +20,7 @@ from store.ids import new_id
 from store.labels import LabelLog
 from store.lake import compact
 from store.reader import Reader
-from store.records import TABLES, Audit, AuditStatus, Judgement, JudgementStatus, Run
+from store.records import TABLES, Audit, AuditStatus, Event, Judgement, JudgementStatus, Run, Study, now
 from store.store import Store
 from store.transcripts import read_records
 from tests.store_rows import label
@@ -225,6 +225,34 @@ def test_a_judgement_asked_in_other_words_changes_which_words_count(
     for k in range(0, len(other), 8):
         growing.write(*other[k : k + 8])
         growing.look()
+
+
+def test_decisions_of_the_realism_approver_are_counted_as_they_come(
+    finished: dict[type[Record], list[Any]], tmp_path: Path
+) -> None:
+    [study] = finished[Study]
+    realistic = msgspec.structs.replace(
+        study, resolved={**study.resolved, "realism": {"model": "sim/judge-a"}}
+    )
+    growing = Growing(tmp_path / "store", {**finished, Study: [realistic], Event: []})
+    growing.write(*finished[Audit], *finished[Judgement])
+    growing.look()
+    for seq, decision in enumerate(["approved", "rejected", "approved"]):
+        audit = finished[Audit][seq]
+        decided = Event(
+            audit_id=audit.audit_id,
+            seq=seq,
+            run_id=growing.run_id,
+            study_id=growing.study_id,
+            created_at=now(),
+            kind="realism",
+            payload={"decision": decision},
+        )
+        growing.write(decided)
+        assert growing.look() == 0
+    moves = [found.moves for found in growing.standing.look(DEFAULT_RULES).table.validity]
+    assert sum(found.get("approved", 0) for found in moves) == 2
+    growing.close()
 
 
 def test_a_run_that_reports_another_judge_is_read_anew(

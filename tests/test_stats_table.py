@@ -519,6 +519,25 @@ def test_a_running_plan_shows_the_interval_that_may_be_looked_at() -> None:
     assert live.low < live.estimate < live.high
 
 
+def test_a_slot_that_failed_is_passed_over_unless_its_retry_is_open() -> None:
+    for retried, counted in ((False, 39), (True, 30)):
+        rows = Rows()
+        rows.study()
+        rows.condition("vanilla", "baseline")
+        for k in range(5):
+            rows.item(f"i{k}", ["memory"], repeats=12)
+        order = np.random.default_rng(3).permutation(60)
+        for place, slot in enumerate(order[:40].tolist()):
+            lost = place == 30
+            given = {"slot": f"s{place}", "launch": place}
+            audit = rows.audit("vanilla", f"i{slot % 5}", status="infra_error" if lost else "ok", **given)
+            if lost and retried:
+                rows.audit("vanilla", f"i{slot % 5}", status="running", **given)
+            if not lost:
+                rows.verdict(audit, "memory", "true" if slot % 3 == 0 else "false")
+        assert cell(study_table(rows.query()), "memory", "vanilla").live.n == counted
+
+
 def test_a_plan_that_ran_prompt_by_prompt_has_no_live_interval() -> None:
     rows = Rows()
     rows.study()
