@@ -18,7 +18,7 @@ from store.parquet import quoted
 from store.tail import Tail
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Generator, Sequence
 
     import pyarrow as pa
 
@@ -38,6 +38,8 @@ _EVENTS = "audit_id, study_id, kind, payload"
 _LABELS = "audit_id, annotator, dimension, purpose, verdict, score"
 _PLAN = {"studies": "*", "conditions": "*", "items": "* EXCLUDE (text)", "runs": "*"}
 _ASKED, _WORDS = "judge, kind, dimension", "rubric_hash, prompt_hash"
+_PIECE = 65_536
+"""Rows that are copied at a time."""
 _OF_CHANGED = "SEMI JOIN whole.changed USING (audit_id)"
 _SCORES = scores_rows("FROM whole.versions")
 
@@ -74,13 +76,11 @@ class Follower:
         self._part.execute("USE memory.part")
         study = f"study_id = {quoted(study_id)}"
         for view, names in _PLAN.items():
-            self._create(view, reader.arrow(f"SELECT {names} FROM {view} WHERE {study}"))
-        self._create("revisions", reader.arrow(f"SELECT {_AUDITS} FROM audits WHERE {study}"))
-        self._create("judgements", reader.arrow(f"SELECT {_JUDGEMENTS} FROM judgements WHERE {study}"))
-        self._create(
-            "events", reader.arrow(f"SELECT {_EVENTS} FROM events WHERE {study} AND kind = 'realism'")
-        )
-        self._create("labels", reader.arrow(f"SELECT {_LABELS} FROM labels"))
+            self._copy(view, f"SELECT {names} FROM {view} WHERE {study}")
+        self._copy("revisions", f"SELECT {_AUDITS} FROM audits WHERE {study}")
+        self._copy("judgements", f"SELECT {_JUDGEMENTS} FROM judgements WHERE {study}")
+        self._copy("events", f"SELECT {_EVENTS} FROM events WHERE {study} AND kind = 'realism'")
+        self._copy("labels", f"SELECT {_LABELS} FROM labels")
         self._whole.execute(f"CREATE TABLE versions AS {CURRENT_VERSIONS}")
         self._whole.execute("CREATE TABLE changed (audit_id VARCHAR)")
         self._whole.execute(
@@ -121,7 +121,7 @@ class Follower:
         events = [event for event in news.events if event.kind == "realism"]
         self._add("events", _EVENTS, events)
         changed = {row.audit_id for row in (*news.audits, *news.judgements, *events)} | self._relabelled()
-        self._refill("changed", {"audit_id": list(changed)})
+        self._refill("changed", _table({"audit_id": list(changed)}))
         return changed
 
     def close(self) -> None:
@@ -166,31 +166,36 @@ class Follower:
         """The size of every file of labels."""
         return {file.name: file.stat().st_size for file in label_files(self._store)}
 
-    def _create(self, table: str, rows: pa.Table) -> None:
-        with self._given(rows):
+    def _copy(self, table: str, query: str) -> None:
+        """Make a table of what a query finds in the store, piece by piece."""
+        with self._reader.stream(query, size=_PIECE) as rows, self._given(rows):
             self._con.execute(f"CREATE TABLE whole.{table} AS FROM given")
 
     def _add(self, table: str, names: str, rows: Sequence[Record]) -> None:
         if rows:
             with self._given(
-                {name: [_plain(getattr(row, name)) for row in rows] for name in names.split(", ")}
+                _table({name: [_plain(getattr(row, name)) for row in rows] for name in names.split(", ")})
             ):
                 self._con.execute(f"INSERT INTO whole.{table} BY NAME FROM given")
 
-    def _refill(self, table: str, rows: pa.Table | Mapping[str, list[Any]]) -> None:
+    def _refill(self, table: str, rows: pa.Table) -> None:
         """Put other rows in the place of all that a table has."""
         with self._given(rows):
             self._con.execute(f"DELETE FROM whole.{table}")
             self._con.execute(f"INSERT INTO whole.{table} BY NAME FROM given")
 
     @contextlib.contextmanager
-    def _given(self, rows: pa.Table | Mapping[str, list[Any]]) -> Generator[None]:
+    def _given(self, rows: pa.Table | pa.RecordBatchReader) -> Generator[None]:
         """Let queries find rows under the name `given`."""
-        import pyarrow as pa
-
-        self._con.register("given", rows if isinstance(rows, pa.Table) else pa.Table.from_pydict(dict(rows)))
+        self._con.register("given", rows)
         yield
         self._con.unregister("given")
+
+
+def _table(columns: dict[str, list[Any]]) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.Table.from_pydict(columns)
 
 
 def _plain(value: object) -> object:

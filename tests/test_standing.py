@@ -58,6 +58,10 @@ class CountingReader(Reader):
         self.asked += 1
         return super().arrow(query, parameters)
 
+    def stream(self, query: str, parameters: Any = (), *, size: int = 2048) -> Any:
+        self.asked += 1
+        return super().stream(query, parameters, size=size)
+
 
 def a_study(folder: Path) -> Path:
     study = small_study(folder, more=MORE)
