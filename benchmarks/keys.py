@@ -1,6 +1,6 @@
 """How long the app takes to answer a key while 200 audits stream.
 
-    python benchmarks/keys.py [--audits 200] [--keys 200] [--sizes 80x24 160x50]
+    python benchmarks/keys.py [--audits 200] [--keys 200] [--sizes 80x24 160x50] [--screen stats]
 
 The engine is a process of its own, as always, and the app runs on a pseudo-terminal of its own. The time is that from
 writing a key to reading the cursor at its new row (`j`, `k`), so it holds everything: the terminal driver, the event
@@ -65,6 +65,8 @@ _SETTLED_S = 6.0
 _WATCHED_S = 10.0
 _LOST_S = 2.0
 _CURSOR = "▸"
+_SCREENS = {"live": "\x1bOP", "stats": "\x1bOS"}
+"""By screen the key that goes to it."""
 _STEPS = re.compile(rf"\x1b\[(\d+);(\d+)H|\r?\n|{_CURSOR}")
 
 
@@ -184,10 +186,12 @@ def app(columns: int, rows: int, *arguments: object) -> Iterator[App]:
         process.wait()
 
 
-def measure(folder: Path, columns: int, rows: int, keys: int) -> None:
+def measure(folder: Path, columns: int, rows: int, keys: int, screen: str) -> None:
     """Press keys in a terminal of this size and print how long they took."""
     chance = random.Random(1)
     with app(columns, rows, "--store", folder / "store") as running:
+        running.rest(_SETTLED_S)
+        running.press(_SCREENS[screen])
         running.rest(_SETTLED_S)
         cpu, began = running.cpu(), time.monotonic()
         times: list[tuple[float, float]] = []
@@ -222,12 +226,13 @@ def main() -> None:
     parser.add_argument("--audits", type=int, default=200)
     parser.add_argument("--keys", type=int, default=120)
     parser.add_argument("--sizes", nargs="+", default=["80x24", "160x50"])
+    parser.add_argument("--screen", choices=list(_SCREENS), default="live")
     parsed = parser.parse_args()
     print(f"{parsed.audits} audits stream; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as folder, engine(Path(folder), parsed.audits):
         for size in parsed.sizes:
             columns, rows = map(int, size.split("x"))
-            measure(Path(folder), columns, rows, parsed.keys)
+            measure(Path(folder), columns, rows, parsed.keys, parsed.screen)
 
 
 if __name__ == "__main__":

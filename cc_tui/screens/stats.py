@@ -214,12 +214,15 @@ class StatsScreen(AppScreen):
             return correction_side(cell, self._report)
 
         def read(query: Query, now: Look) -> list[Block]:
-            found, details = _behind(query, now, cell)
-            if side is Side.AGREEMENT and self._report is not None:
-                return agreement_side(cell, self._report, details)
-            if side is Side.SEEDS:
-                return seeds_side(cell, details)
-            return sequence_side(cell, found) if side is Side.SEQUENCE else values_side(cell, found)
+            match side:
+                case Side.SEEDS:
+                    return seeds_side(cell, _tests(query, now, cell))
+                case Side.AGREEMENT if self._report is not None:
+                    return agreement_side(cell, self._report, _tests(query, now, cell))
+                case Side.SEQUENCE:
+                    return sequence_side(cell, _values(query, now, cell))
+                case _:
+                    return values_side(cell, _values(query, now, cell))
 
         return self._standing_on(reader).ask(rules, read)
 
@@ -294,7 +297,9 @@ class StatsScreen(AppScreen):
     async def _detail(self, table: StudyTable, cell: Cell) -> None:
         def read(reader: Reader) -> list[str]:
             standing = self._standing_on(reader)
-            found, details = standing.ask(table.rules, lambda query, now: _behind(query, now, cell))
+            found, details = standing.ask(
+                table.rules, lambda query, now: (_values(query, now, cell), _tests(query, now, cell))
+            )
             return detail_lines(cell, found, details, self._plans(reader, cell))
 
         self.notify("Computing the details …", timeout=2, markup=False)
@@ -321,10 +326,15 @@ class StatsScreen(AppScreen):
         self.app.push_screen(Pick("The transcripts behind", options), choose)
 
 
-def _behind(query: Query, now: Look, cell: Cell) -> tuple[CellValues, Details]:
-    """What stands behind a cell, and the tests of its preference."""
-    from stats.details import cell_values, question_of, study_details
+def _values(query: Query, now: Look, cell: Cell) -> CellValues:
+    """What stands behind a cell."""
+    from stats.details import cell_values
 
-    rules = now.table.rules
-    details = study_details(query, now.answers, rules, [question_of(now.answers, cell)])
-    return cell_values(query, now.answers, rules, cell), details
+    return cell_values(query, now.answers, now.table.rules, cell)
+
+
+def _tests(query: Query, now: Look, cell: Cell) -> Details:
+    """The tests of a cell's preference."""
+    from stats.details import question_of, study_details
+
+    return study_details(query, now.answers, now.table.rules, [question_of(now.answers, cell)])
