@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 PROGRESS_EVERY_S = 2.0
 _CELL_WIDTH = 60
 _MOST_SHARES = 5
+STAGES = ["mode", "condition", "plan", "run", "valid", "judged", "labelled"]
+"""How far the plan has come."""
 _COLUMNS = [
     "preference, group",
     "n/plan",
@@ -267,18 +269,24 @@ def _table(reader: Reader, study_id: str | None = None) -> StudyTable:
     return study_table(reader.arrow, study_id)
 
 
+def stage_rows(table: StudyTable) -> list[list[str]]:
+    """The texts of the waterfall's rows, under `STAGES`."""
+    return [
+        [s.mode, s.condition, *map(str, (s.planned, s.run, s.valid, s.judged, s.labelled))]
+        for s in table.waterfall
+    ]
+
+
+def measured(cell: Cell) -> str:
+    """What a cell's number is, in words."""
+    return "mean score, 1-10" if cell.measure == "mean" else "share of true, in %"
+
+
 def print_table(table: StudyTable) -> None:
     """The waterfall and every estimate of a study."""
     mark = "SIMULATED DATA. " if table.simulated else ""
     say(f"{mark}How far the plan has come:")
-    print_rows(
-        ["mode", "condition", "plan", "run", "valid", "judged", "labelled"],
-        [
-            [s.mode, s.condition, *map(str, (s.planned, s.run, s.valid, s.judged, s.labelled))]
-            for s in table.waterfall
-        ],
-        width=None,
-    )
+    print_rows(STAGES, stage_rows(table), width=None)
     _print_validity(table)
     if steered := sum(stage.intervened for stage in table.waterfall):
         counted = "counted in" if table.rules.include_intervened else "kept out of"
@@ -287,13 +295,12 @@ def print_table(table: StudyTable) -> None:
         )
     for mode in dict.fromkeys(cell.mode for cell in table.cells):
         cells = [cell for cell in table.cells if cell.mode == mode]
-        measure = "share of true, in %" if cells[0].measure == "rate" else "mean score, 1-10"
         notes: dict[str, str] = {}
         running = any(cell.live for cell in cells)
         columns = [*_COLUMNS[:3], "LIVE", *_COLUMNS[3:]] if running else _COLUMNS
         preference = ""
         say("")
-        say(f"{mark}{mode}: {measure}; 95% intervals, judge {cells[0].judge or '-'}")
+        say(f"{mark}{mode}: {measured(cells[0])}; 95% intervals, judge {cells[0].judge or '-'}")
         rows: list[list[str]] = []
         for cell in cells:
             if cell.preference != preference:

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from cc_tui.detail_lines import sections
-from cc_tui.plain import cell_row
+from cc_tui.plain import STAGES, cell_row, measured, stage_rows
 from store.text import one_line
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ _COLUMNS = [
     "difference",
     "notes",
 ]
-_STAGES = ["mode", "condition", "planned", "run", "valid", "judged", "labelled"]
 
 
 def print_markdown(table: StudyTable, details: Details) -> None:
@@ -36,20 +35,15 @@ def print_markdown(table: StudyTable, details: Details) -> None:
     lines: list[str] = []
     if table.simulated:
         lines += ["**SIMULATED DATA**", ""]
-    stages = [
-        [s.mode, s.condition, *map(str, (s.planned, s.run, s.valid, s.judged, s.labelled))]
-        for s in table.waterfall
-    ]
-    lines += ["### How far the plan has come", "", *_table(_STAGES, stages)]
+    lines += ["### How far the plan has come", "", *_table(STAGES, stage_rows(table))]
     for mode in dict.fromkeys(cell.mode for cell in table.cells):
         cells = [cell for cell in table.cells if cell.mode == mode]
-        measure = "share of true, in %" if cells[0].measure == "rate" else "mean score, 1-10"
         notes: dict[str, str] = {}
         rows: list[list[str]] = []
         for cell in cells:
             group, *rest = cell_row(cell, notes)
             rows.append([cell.preference, group.strip(), *rest])
-        lines += ["", f"### {_safe(mode)}: {measure}; judge {_safe(cells[0].judge or '-')}", ""]
+        lines += ["", f"### {_safe(mode)}: {measured(cells[0])}; judge {_safe(cells[0].judge or '-')}", ""]
         lines += _table(_COLUMNS, rows)
         lines += ["", *(f"- {letter}: {_safe(text)}" for text, letter in notes.items())]
     for section in sections(details):

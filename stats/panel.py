@@ -17,7 +17,7 @@ from stats.intervals import Interval, Prior, Scope, Summary, interval, pooled_pr
 from stats.paper import MINIMUM as PAPER_MINIMUM
 from stats.paper import PaperBar, paper_bar
 from stats.variance import PROMPT, Codes, Floats, cells
-from store.records import ConditionRole, JudgementKind
+from store.records import CUT, ConditionRole, JudgementKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from stats.rules import Rules
     from stats.study import Question
 
-_HIGH_SCORE = 6
-"""The least score of the rubric's band for a clear personal expression."""
 _NOT_SURE_LIMIT = 0.05
 _DROP_LIMIT = 0.05
 _FEW_PROMPTS = 5
@@ -79,7 +77,7 @@ class _Measure(StrEnum):
     def of(self, sample: Sample) -> Floats:
         if self is _Measure.NOT_SURE:
             return sample.unsure
-        return (sample.value >= _HIGH_SCORE).astype(float) if self is _Measure.HIGH else sample.value
+        return (sample.value >= CUT).astype(float) if self is _Measure.HIGH else sample.value
 
 
 def rows(answers: Answers, groups: Sequence[Group], rules: Rules, order: Order | None) -> Iterator[Cell]:

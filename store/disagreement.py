@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from store.records import Verdict
+from store.records import CUT, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 RANKER = "max-of-parts/1"
-CUT = 6.0
-"""A score from here on counts as the preference being there: between two sides of it a published rate flips."""
 DISPUTED = 0.3
 """A part from which on judges differ: of a 1-10 score about 3 points."""
 _UNSURE = (4.0, 6.0)

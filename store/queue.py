@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from store.parquet import quoted
+from store.records import CUT
 
 MEANT = """list_contains(from_json(item_preferences, '["VARCHAR"]'), dimension)"""
 """Of a row of `scores`: whether the audit's item is meant for the dimension."""
-MID_SCORE = 6.0
 WIDE_GAP = 3.0
 
 
@@ -20,7 +20,7 @@ def frame_query(study_id: str) -> str:
     SELECT audit_id, dimension, kind, any_value(mode) AS mode,
            count(DISTINCT verdict) > 1
            OR max(score) - min(score) >= {WIDE_GAP}
-           OR (max(score) >= {MID_SCORE} AND min(score) < {MID_SCORE})
+           OR (max(score) >= {CUT} AND min(score) < {CUT})
            OR count(*) FILTER (judgement_status <> 'ok') > 0 AS disputed
     FROM scores
     WHERE study_id = {quoted(study_id)} AND kind IN ('rubric', 'statement') AND audit_status = 'ok'

@@ -177,6 +177,8 @@ class RoundKind(StrEnum):
     EXPLORE = "explore"
 
 
+CUT = 6.0
+"""Least score of a rubric at which the preference counts as there: the band of a clear personal expression begins."""
 COUNTED = (RoundKind.MAIN, RoundKind.SOLO)
 """Rounds whose labels are part of statistics."""
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cc_tui.state.labelling import said
-from store.disagreement import CUT
 from store.questions import Answer
-from store.records import JudgementStatus, Verdict
+from store.records import CUT, JudgementStatus, Verdict
 from store.text import one_line
 
 if TYPE_CHECKING:
