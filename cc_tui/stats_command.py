@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cc_tui.exits import Exit
+from store.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from stats.answers import Answers
+    from stats.judge_report import JudgeReport
+    from stats.table import StudyTable
+    from store.reader import Reader
 
 
 def add_stats(
@@ -29,6 +35,13 @@ def add_stats(
     )
     command.add_argument("--markdown", action="store_true", help="tables that paste into a paper or an issue")
     command.add_argument("--study", metavar="ID", help="default: the latest")
+    command.add_argument(
+        "--preference", metavar="ID", help="only this preference, each number from all sides"
+    )
+    command.add_argument("--group", metavar="NAME", help="only this condition or recipe, the same")
+    command.add_argument(
+        "--mode", choices=("single_turn", "self_report", "behavioral"), help="with these: only this mode"
+    )
     command.add_argument(
         "--not-sure",
         choices=("false", "exclude", "own"),
@@ -94,6 +107,8 @@ def _stats(parsed: argparse.Namespace) -> int:
         answers = read_answers(reader.arrow, parsed.study, rules)
         table = table_of(reader.arrow, answers, rules)
         report = judge_report(reader.arrow, answers, table)
+        if parsed.preference or parsed.group:
+            return _cells(parsed, reader, answers, table, report)
         judges = judge_quality(reader.arrow, table.study_id)
         details = study_details(reader.arrow, answers, rules)
     finally:
@@ -117,6 +132,29 @@ def _stats(parsed: argparse.Namespace) -> int:
         say("")
         print_judges(judges)
         print_report(report)
+    return Exit.DONE
+
+
+def _cells(
+    parsed: argparse.Namespace, reader: Reader, answers: Answers, table: StudyTable, report: JudgeReport
+) -> int:
+    from cc_tui.cell_lines import print_cells, write_cells
+
+    cells = [
+        cell
+        for cell in table.cells
+        if parsed.mode in (None, cell.mode)
+        and parsed.preference in (None, cell.preference)
+        and parsed.group in (None, cell.group)
+    ]
+    if not cells:
+        raise InputError("The study has no such cell: `cc-tui stats` lists its preferences and groups.")
+    if parsed.markdown:
+        raise InputError("Single cells have no --markdown: leave it out, or give --json.")
+    if parsed.json:
+        write_cells(reader.arrow, answers, table, cells)
+    else:
+        print_cells(reader.arrow, answers, table, cells, report)
     return Exit.DONE
 
 

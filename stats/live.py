@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -42,7 +42,8 @@ class Live:
     reason: str
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True)
+class Step:
     """What was known after `n` answers in the order of launch; the bounds hold at all times together."""
 
     n: int

@@ -49,8 +49,9 @@ METHODS: dict[str, Method] = {
     ),
     "paired-t": Method(
         "Contrast paired by prompt",
-        "t interval of the mean difference over prompts, with the variance between training seeds added.",
-        "Satterthwaite 1946; Searle, Casella & McCulloch 1992",
+        "t interval of the mean difference over prompts, with the variance between training seeds added, which is "
+        "shrunk as in the group's own interval.",
+        "Satterthwaite 1946; Searle, Casella & McCulloch 1992; Smyth 2004",
     ),
     "mover": Method(
         "Difference from two intervals (MOVER)",

@@ -231,6 +231,29 @@ def test_the_commands_take_rules_and_print_how_numbers_were_made(
     text = capsys.readouterr().out
     assert "Corrected by people's labels" in text
     assert "sim/judge-c - ann" in text
+    some = next(cell for cell in data["cells"] if cell["group"] != "vanilla")
+    cell = ("--preference", some["preference"], "--group", some["group"], "--mode", some["mode"])
+    assert main(["stats", "--store", store, *cell]) == 0
+    sides = capsys.readouterr().out
+    for told in (
+        "[values]",
+        "ann (person)",
+        "[sequence]",
+        "judge-human: ",
+        "corrected",
+        "[planner]",
+        "Wilson 1927",
+    ):
+        assert told in sides
+    assert main(["stats", "--store", store, *cell, "--json"]) == 0
+    [found] = json.loads(capsys.readouterr().out)["cells"]
+    assert sum(found["behind"]["people"]["ann"].values()) > 0
+    assert sum(n for _, _, n in found["behind"]["prompts"]) == found["n"]
+    assert found["behind"]["path"][-1]["n"] <= found["n"]
+    assert main(["stats", "--store", store, "--group", "nobody"]) == 2
+    assert "no such cell" in capsys.readouterr().err
+    assert main(["stats", "--store", store, *cell, "--markdown"]) == 2
+    assert "no --markdown" in capsys.readouterr().err
     assert main(["plan", "--store", store, "--width", "4"]) == 0
     assert "cheapest single change" in capsys.readouterr().out
     assert main(["plan", "--store", store, "--preference", "nothing"]) == 2

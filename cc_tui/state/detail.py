@@ -121,7 +121,7 @@ def detail_lines(cell: Cell, found: CellValues, details: Details, plans: Iterabl
         _effects(cell, details),
         _reliability(cell, details),
         *planner_side(plans),
-        _methods(cell),
+        method_lines(cell),
     ]
     return [line for block in blocks if block for line in (*block, "")][:-1]
 
@@ -258,7 +258,8 @@ def _reliability(cell: Cell, details: Details) -> Block:
     ]
 
 
-def _methods(cell: Cell) -> Block:
+def method_lines(cell: Cell) -> Block:
+    """How the cell and its difference were computed, with the sources."""
     from stats.methods import METHODS
 
     names = [cell.method, *([cell.contrast.method] if cell.contrast and cell.contrast.method else [])]
