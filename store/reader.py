@@ -130,7 +130,11 @@ class Reader:
     def _asking(self) -> Generator[duckdb.DuckDBPyConnection]:
         """A cursor that `interrupt` reaches; what goes wrong with it is a `QueryError`."""
         with self._guard:
-            cursor = self._con.cursor()
+            try:
+                cursor = self._con.cursor()
+            except self._errors as error:
+                # It was closed meanwhile: who asks too late is told like anybody else.
+                raise self._failure(error) from None
             self._running.add(cursor)
         try:
             cursor.execute("USE store")

@@ -350,6 +350,16 @@ def test_a_long_query_can_be_interrupted(store: Store) -> None:
     reader.close()
 
 
+def test_who_asks_a_closed_reader_is_told(store: Store) -> None:
+    reader = Reader(store)
+    reader.close()
+    with pytest.raises(QueryError, match="closed"):
+        reader.rows("SELECT 1")
+    with pytest.raises(QueryError, match="closed"):
+        reader.arrow("SELECT 1")
+    reader.close()
+
+
 def test_a_reader_closes_while_a_query_runs(store: Store) -> None:
     reader = Reader(store)
     ended: list[str] = []
