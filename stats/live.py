@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections import abc
 
     from stats.answers import Answers
-    from stats.attempts import Bools
-    from stats.study import Question
+    from stats.attempts import Attempts
+    from stats.study import Question, StudyPlan
     from stats.variance import Codes, Floats
 
 _SEQUENCES = 4096
@@ -59,14 +59,9 @@ class Order:
         attempts = answers.attempts
         self._answers, self._attempts = answers, attempts
         self._ok, self._ended = attempts.ok, attempts.ended
-        self._end = horizon(attempts.launch)
-        self._refused = {mode: self._refusal(mode, attempts.mode == k) for k, mode in enumerate(Mode)}
+        self._end, self._refused, self._of_condition = _launched(attempts, answers.plan)
         self._reasons: dict[Question, str] = {}
         """Why there is no live interval, or an empty text."""
-        self._of_condition = [
-            np.flatnonzero((attempts.condition == k) & (attempts.item >= 0))
-            for k in range(len(answers.plan.conditions))
-        ]
 
     def live(
         self,
@@ -144,14 +139,21 @@ class Order:
         repeats = {item.repeats for item in self._answers.items_for(question)}
         return "its prompts are planned to be asked unequally often" if len(repeats) > 1 else ""
 
-    def _refusal(self, mode: Mode, chosen: Bools) -> str:
-        planned = [item.repeats * (item.mode == mode) for item in self._answers.plan.items]
-        attempts = self._attempts
-        chosen = chosen & (attempts.item >= 0)
+
+@lru_cache(2)
+def _launched(attempts: Attempts, plan: StudyPlan) -> tuple[int, dict[Mode, str], list[Codes]]:
+    """The horizon of the launches, by mode why no interval may be shown yet, and the attempts of each condition."""
+    present = attempts.item >= 0
+    refused: dict[Mode, str] = {}
+    for k, mode in enumerate(Mode):
+        chosen = present & (attempts.mode == k)
         launches = Launches(
             attempts.slot[chosen], attempts.launch[chosen], attempts.condition[chosen], attempts.item[chosen]
         )
-        return refusal(launches, np.tile(np.array(planned, np.intp), (len(self._answers.plan.conditions), 1)))
+        planned = [item.repeats * (item.mode == mode) for item in plan.items]
+        refused[mode] = refusal(launches, np.tile(np.array(planned, np.intp), (len(plan.conditions), 1)))
+    of_condition = [np.flatnonzero(present & (attempts.condition == k)) for k in range(len(plan.conditions))]
+    return horizon(attempts.launch), refused, of_condition
 
 
 @lru_cache(_SEQUENCES)

@@ -55,7 +55,7 @@ class Question:
     preference: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StudyPlan:
     """What a study set out to ask."""
 

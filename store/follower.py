@@ -83,16 +83,16 @@ class Follower:
         self._copy("labels", f"SELECT {_LABELS} FROM labels")
         self._whole.execute(f"CREATE TABLE versions AS {CURRENT_VERSIONS}")
         self._whole.execute("CREATE TABLE changed (audit_id VARCHAR)")
-        self._whole.execute(
-            "CREATE VIEW audits AS FROM revisions "
-            "QUALIFY row_number() OVER (PARTITION BY audit_id ORDER BY revision DESC) = 1"
-        )
-        self._whole.execute(f"CREATE VIEW scores AS {_SCORES}")
         for view in (*_PLAN, "events", "labels"):
             self._part.execute(f"CREATE VIEW {view} AS FROM whole.{view}")
-        for view in ("audits", "judgements"):
+        for view in ("revisions", "judgements"):
             self._part.execute(f"CREATE VIEW {view} AS FROM whole.{view} {_OF_CHANGED}")
-        self._part.execute(f"CREATE VIEW scores AS {_SCORES}")
+        for schema in (self._whole, self._part):
+            schema.execute(
+                "CREATE VIEW audits AS FROM revisions "
+                "QUALIFY row_number() OVER (PARTITION BY audit_id ORDER BY revision DESC) = 1"
+            )
+            schema.execute(f"CREATE VIEW scores AS {_SCORES}")
         self._superseded = {
             text
             for (texts,) in self._whole.execute("SELECT superseded FROM studies").fetchall()
