@@ -43,11 +43,18 @@ _IN_FILES = 128
 
 
 def print_cells(
-    query: Query, answers: Answers, table: StudyTable, cells: Sequence[Cell], report: JudgeReport
+    query: Query,
+    answers: Answers,
+    table: StudyTable,
+    cells: Sequence[Cell],
+    report: JudgeReport,
+    *,
+    markdown: bool,
 ) -> None:
-    """Every cell in words and from all its sides."""
+    """Every cell in words and from all its sides; in Markdown as blocks of text, which nothing in them can end."""
+    heading, text = ("### {}", "    ") if markdown else ("[{}]", "")
     if table.simulated:
-        say("SIMULATED DATA.")
+        say("**SIMULATED DATA**" if markdown else "SIMULATED DATA.")
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _IN_FILES
     costs = {mode: Costs(run=cost) for mode, cost in run_costs(query, table.study_id).items()}
     for cell in cells:
@@ -61,17 +68,16 @@ def print_cells(
             Side.CORRECTION: correction_side(cell, report),
             Side.PLANNER: planner_side(cell_plans([cell], WIDTHS, costs)),
         }
-        say("")
-        for line in in_words(cell):
-            say(line)
-        for side, blocks in sides.items():
+        parts = {"": in_words(cell)}
+        parts |= {str(side): side_by_side(blocks, width, _BLOCK) for side, blocks in sides.items()}
+        for name, lines in (parts | {"methods": method_lines(cell)}).items():
             say("")
-            say(f"[{side}]")
-            for line in side_by_side(blocks, width, _BLOCK):
-                say(line)
-        say("")
-        for line in method_lines(cell):
-            say(line)
+            if name:
+                say(heading.format(name))
+            if name and markdown:
+                say("")
+            for line in lines:
+                say(text + line)
 
 
 def write_cells(query: Query, answers: Answers, table: StudyTable, cells: Sequence[Cell]) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from cc_tui.state.estimates import LARGEST_SD
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from stats.details import Details, EffectRow, PanelRow, SeedRow
-
-_LARGEST_SD = {"rate": 0.5, "mean": 4.5}
-"""Half of the scale: no standard deviation of a population is larger."""
 
 
 class Section(NamedTuple):
@@ -89,7 +88,7 @@ def _reasons(told: Iterable[tuple[str, str]]) -> list[str]:
 def _seed_cells(row: SeedRow) -> list[str]:
     test = row.test
     high = test.sd_high
-    if high is not None and high > _LARGEST_SD[row.measure]:
+    if high is not None and high > LARGEST_SD[row.measure]:
         high = None
     limits = (
         "" if test.sd_low is None else f"[{test.sd_low:.2g}, {'no bound' if high is None else f'{high:.2g}'}]"
@@ -104,7 +103,7 @@ def _seed_cells(row: SeedRow) -> list[str]:
         limits,
         _number(test.p),
         _number(test.p_f),
-        "any" if missed is not None and missed > _LARGEST_SD[row.measure] else _number(missed),
+        "any" if missed is not None and missed > LARGEST_SD[row.measure] else _number(missed),
     ]
 
 

@@ -143,18 +143,18 @@ def _cells(
     cells = [
         cell
         for cell in table.cells
-        if parsed.mode in (None, cell.mode)
+        # How often a judge is not sure is told beside the rate.
+        if cell.measure != "not_sure"
+        and parsed.mode in (None, cell.mode)
         and parsed.preference in (None, cell.preference)
         and parsed.group in (None, cell.group)
     ]
     if not cells:
         raise InputError("The study has no such cell: `cc-tui stats` lists its preferences and groups.")
-    if parsed.markdown:
-        raise InputError("Single cells have no --markdown: leave it out, or give --json.")
     if parsed.json:
         write_cells(reader.arrow, answers, table, cells)
     else:
-        print_cells(reader.arrow, answers, table, cells, report)
+        print_cells(reader.arrow, answers, table, cells, report, markdown=parsed.markdown)
     return Exit.DONE
 
 

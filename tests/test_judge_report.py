@@ -252,8 +252,11 @@ def test_the_commands_take_rules_and_print_how_numbers_were_made(
     assert found["behind"]["path"][-1]["n"] <= found["n"]
     assert main(["stats", "--store", store, "--group", "nobody"]) == 2
     assert "no such cell" in capsys.readouterr().err
-    assert main(["stats", "--store", store, *cell, "--markdown"]) == 2
-    assert "no --markdown" in capsys.readouterr().err
+    assert main(["stats", "--store", store, *cell, "--markdown"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {"### values", "### planner", "**SIMULATED DATA**"} <= set(lines)
+    # What comes from transcripts and names stands indented, where nothing ends a block of text.
+    assert all(line.startswith(("###", "**", "    ")) for line in lines if line)
     assert main(["plan", "--store", store, "--width", "4"]) == 0
     assert "cheapest single change" in capsys.readouterr().out
     assert main(["plan", "--store", store, "--preference", "nothing"]) == 2

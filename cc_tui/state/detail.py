@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from cc_tui.state.estimates import in_words, step_bar, value
+from cc_tui.state.estimates import LARGEST_SD, in_words, step_bar, value
 from cc_tui.state.judges import agreement_in_words, correction_in_words
 from cc_tui.state.plan_words import plan_lines
 from store.text import one_line
@@ -215,6 +215,8 @@ def _filled(cell: Cell, mean: float) -> str:
 def _apart(cell: Cell, sd: float | None) -> str:
     if sd is None:
         return ""
+    if sd > LARGEST_SD["mean" if cell.measure == "mean" else "rate"]:
+        return "none that the scale has"
     return f"{sd:.2f}" if cell.measure == "mean" else f"{100 * sd:.1f} points"
 
 

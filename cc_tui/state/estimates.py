@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from stats.table import Cell, StudyTable
 
 
+LARGEST_SD = {"rate": 0.5, "mean": 4.5}
+"""Half of the scale, by measure: no standard deviation of a population is larger."""
+
+
 @dataclass(frozen=True, slots=True)
 class Funnel:
     """How many planned answers came how far."""
