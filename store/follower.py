@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from store.catalog import CURRENT_VERSIONS, scores_rows
+from store.errors import QueryError
 from store.labels import label_files
 from store.parquet import quoted
 from store.tail import Tail
@@ -56,7 +57,7 @@ class Follower:
         study_id: the study.
 
     Raises:
-        QueryError: as the reader; `HiddenError` while it is blind.
+        QueryError: as the reader, also from the methods; `HiddenError` while it is blind.
     """
 
     def __init__(self, store: Store, reader: Reader, study_id: str) -> None:
@@ -65,16 +66,21 @@ class Follower:
         self.study_id = study_id
         self._store = store
         self._reader = reader
+        self._errors = duckdb.Error
         # In this order: what is written meanwhile is read twice, and the views count it once.
         self._tail = Tail(store.root, study_id)
         self._label_files = self._labels_now()
         self._con = duckdb.connect()
+        with self._told():
+            self._read_all()
+
+    def _read_all(self) -> None:
         self._con.execute("CREATE SCHEMA whole")
         self._con.execute("CREATE SCHEMA part")
         self._whole, self._part = self._con.cursor(), self._con.cursor()
         self._whole.execute("USE memory.whole")
         self._part.execute("USE memory.part")
-        study = f"study_id = {quoted(study_id)}"
+        study = f"study_id = {quoted(self.study_id)}"
         for view, names in _PLAN.items():
             self._copy(view, f"SELECT {names} FROM {view} WHERE {study}")
         self._copy("revisions", f"SELECT {_AUDITS} FROM audits WHERE {study}")
@@ -101,11 +107,13 @@ class Follower:
 
     def whole(self, query: str) -> pa.Table:
         """The result of a query on all rows."""
-        return self._whole.sql(query).to_arrow_table()
+        with self._told():
+            return self._whole.sql(query).to_arrow_table()
 
     def changed(self, query: str) -> pa.Table:
         """The result of a query that finds no audits and judgements but those that `catch_up` named."""
-        return self._part.sql(query).to_arrow_table()
+        with self._told():
+            return self._part.sql(query).to_arrow_table()
 
     def catch_up(self) -> set[str] | None:
         """Take in what was written; returns the audits that may have changed, or None.
@@ -114,20 +122,30 @@ class Follower:
         audits.
         """
         news = self._tail.news()
-        if news is None or not self._settled(news.judgements):
-            return None
-        self._add("revisions", _AUDITS, news.audits)
-        self._add("judgements", _JUDGEMENTS, news.judgements)
-        events = [event for event in news.events if event.kind == "realism"]
-        self._add("events", _EVENTS, events)
-        changed = {row.audit_id for row in (*news.audits, *news.judgements, *events)} | self._relabelled()
-        self._refill("changed", _table({"audit_id": list(changed)}))
-        return changed
+        with self._told():
+            if news is None or not self._settled(news.judgements):
+                return None
+            self._add("revisions", _AUDITS, news.audits)
+            self._add("judgements", _JUDGEMENTS, news.judgements)
+            events = [event for event in news.events if event.kind == "realism"]
+            self._add("events", _EVENTS, events)
+            changed = {row.audit_id for row in (*news.audits, *news.judgements, *events)}
+            changed |= self._relabelled()
+            self._refill("changed", _table({"audit_id": list(changed)}))
+            return changed
 
     def close(self) -> None:
         """Let the rows go."""
         for connection in (self._whole, self._part, self._con):
             connection.close()
+
+    @contextlib.contextmanager
+    def _told(self) -> Generator[None]:
+        """What DuckDB refuses, such as more memory, is a `QueryError`."""
+        try:
+            yield
+        except self._errors as error:
+            raise QueryError(str(error)) from None
 
     def _settled(self, judgements: Sequence[Judgement]) -> bool:
         """Whether it stays clear in which words each question of a judge counts, after these judgements too.

@@ -15,7 +15,8 @@ from stats.rules import DEFAULT_RULES, Rules
 from stats.standing import Standing
 from stats.table import study_table
 from store.blind import BlindReader, HiddenError
-from store.errors import InputError
+from store.errors import InputError, QueryError
+from store.follower import Follower
 from store.ids import new_id
 from store.labels import LabelLog
 from store.lake import compact
@@ -297,6 +298,15 @@ def test_a_line_that_is_being_written_is_read_when_it_is_whole(
         growing.look()
         last.write_bytes(whole)
         growing.look()
+
+
+def test_what_the_database_refuses_is_told(growing: Growing) -> None:
+    follower = Follower(growing.store, growing.reader, growing.study_id)
+    with pytest.raises(QueryError, match="nowhere"):
+        follower.whole("SELECT * FROM nowhere")
+    with pytest.raises(QueryError, match="nowhere"):
+        follower.changed("SELECT * FROM nowhere")
+    follower.close()
 
 
 def test_a_blind_process_gets_no_table(growing: Growing) -> None:
