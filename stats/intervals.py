@@ -244,8 +244,9 @@ def pooled_priors(summaries: Sequence[Summary]) -> list[Prior]:
 
     The summaries are those of one group of models in one mode, one for each preference. A share is the mean over
     the other preferences weighted by their informative levels, or the default where these are fewer than ten. The
-    share of prompts, in which preferences differ, is taken one standard deviation above that mean: a preference whose
-    own answers say little may be one of those with the larger shares.
+    share of prompts is taken one standard deviation above that mean: a preference whose own answers say little may be
+    one of those with the larger shares. It is the deviation between preferences, found by moments as in a meta-analysis
+    (DerSimonian & Laird 1986), without what the few prompts of each make its estimate vary by.
     """
     if not summaries:
         return []
@@ -260,7 +261,10 @@ def pooled_priors(summaries: Sequence[Summary]) -> list[Prior]:
             np.maximum(weights @ x - weights * x, 0) / np.maximum(others, 1) for x in (numbers, numbers**2)
         )
         if above:
-            means = np.minimum(means + np.sqrt(np.maximum(squares - means**2, 0)), _MAX_PRIOR_SHARE)
+            noise = np.array([_share_noise(summary) for summary in summaries])
+            noise = (weights @ noise - weights * noise) / np.maximum(others, 1)
+            between = np.sqrt(np.maximum(squares - means**2 - noise, 0))
+            means = np.minimum(means + between, _MAX_PRIOR_SHARE)
         return np.where(others >= _MIN_POOLED_LEVELS, means, fallback).tolist()
 
     columns = [
@@ -274,6 +278,17 @@ def pooled_priors(summaries: Sequence[Summary]) -> list[Prior]:
     ]
     columns.append(pooled(PROMPT, [summary.dispersion for summary in summaries], default.dispersion))
     return [Prior(*row) for row in zip(*columns, strict=True)]
+
+
+def _share_noise(summary: Summary) -> float:
+    """Sampling variance of the estimated share of prompts, an intraclass correlation (Donner 1986)."""
+    if summary.cells is None or summary.cells.prompts < 2:
+        return 0.0
+    share, repeats = summary.shares[PROMPT], summary.n / summary.cells.prompts
+    if repeats <= 1:
+        return 1.0
+    spread = (1 - share) * (1 + (repeats - 1) * share)
+    return 2 * spread**2 / (repeats * (repeats - 1) * (summary.cells.prompts - 1))
 
 
 def wilson(successes: float, n: int, *, level: float = 0.95) -> Interval:

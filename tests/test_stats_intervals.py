@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from scipy.stats import t as student
 
-from stats.intervals import Prior, Scope, estimate, interval, pooled_priors, summarise, wilson
+from stats.intervals import Prior, Scope, Summary, estimate, interval, pooled_priors, summarise, wilson
 from stats.paper import paper_bar
 
 TEN = np.repeat(np.arange(10), 10)
@@ -159,12 +159,29 @@ def test_the_prior_is_pooled_over_the_other_preferences_only() -> None:
     def one_sd_above(some: slice) -> float:
         shares = np.array([m.shares["prompt"] for m in moving[some]])
         mean = np.average(shares, weights=weights[some])
-        return mean + np.sqrt(np.average((shares - mean) ** 2, weights=weights[some]))
+        noise = 2 * (1 - shares) ** 2 * (1 + 9 * shares) ** 2 / (10 * 9 * 9)
+        between = np.average((shares - mean) ** 2 - noise, weights=weights[some])
+        return mean + np.sqrt(max(between, 0))
 
     assert priors[3].prompt == pytest.approx(one_sd_above(slice(None)))
     assert priors[0].prompt == pytest.approx(one_sd_above(slice(1, None)))
     assert priors[3].dispersion == pytest.approx(np.average([m.dispersion for m in moving], weights=weights))
     assert pooled_priors([silent, silent])[0] == Prior()
+
+
+def test_preferences_that_differ_raise_each_others_prior() -> None:
+    rng = np.random.default_rng(3)
+
+    def some(strength: float) -> Summary:
+        chance = np.repeat(rng.beta(strength, strength, 10), 40)
+        return summarise(rng.random(400) < chance, np.repeat(np.arange(10), 40))
+
+    silent = summarise(np.zeros(100), TEN)
+    alike = [some(2.0) for _ in range(12)]
+    mixed = [some(strength) for strength in (0.2, 50.0) for _ in range(6)]
+    for panel, raised in ((alike, False), (mixed, True)):
+        mean = np.mean([one.shares["prompt"] for one in panel])
+        assert bool(pooled_priors([*panel, silent])[-1].prompt > mean + 0.15) is raised
 
 
 def test_the_papers_bar_is_reproduced_with_its_faults() -> None:
