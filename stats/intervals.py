@@ -282,7 +282,7 @@ def pooled_priors(summaries: Sequence[Summary]) -> list[Prior]:
 
 def _share_noise(summary: Summary) -> float:
     """Sampling variance of the estimated share of prompts, an intraclass correlation (Donner 1986)."""
-    if summary.cells is None or summary.cells.prompts < 2:
+    if summary.cells is None or PROMPT not in summary.shares or summary.cells.prompts < 2:
         return 0.0
     share, repeats = summary.shares[PROMPT], summary.n / summary.cells.prompts
     if repeats <= 1:
@@ -375,7 +375,7 @@ def _freedom(
 ) -> float:
     if SEED in summary.df or PROMPT not in in_scope:
         return degrees_of_freedom({name: terms[name] for name in in_scope}, summary.df, counting)
-    alike = summary.shares[PROMPT] <= 0 and 2 * summary.informative[PROMPT] > summary.df[PROMPT]
+    alike = summary.shares.get(PROMPT, 1.0) <= 0 and 2 * summary.informative[PROMPT] > summary.df[PROMPT]
     return one_model_freedom(summary.df[PROMPT], summary.n, counting, alike=alike)
 
 
