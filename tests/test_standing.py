@@ -288,9 +288,11 @@ def test_a_line_that_is_being_written_is_read_when_it_is_whole(
 ) -> None:
     growing.write(*finished[Audit])
     growing.look()
-    growing.write(*finished[Judgement])
-    [last] = [max((growing.store.root / "journal" / growing.journal.writer).glob("*.jsonl"))]
-    growing.journal.close()
+    # In one segment, which is the writer's last.
+    journal = growing.store.journal(growing.study_id, new_id())
+    journal.append(finished[Judgement]).result()
+    journal.close()
+    [last] = (growing.store.root / "journal" / journal.writer).glob("*.jsonl")
     whole = last.read_bytes()
     for end in range(0, len(whole), max(len(whole) // 7, 1)):
         last.write_bytes(whole[:end])
